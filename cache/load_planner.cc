@@ -127,6 +127,12 @@ double LoadPlanner::ComputeSeconds(size_t from, size_t to, const ComputeEstimate
   return compute == nullptr ? 0 : compute->Seconds(token(from), token(to));
 }
 
+// Than computing alone: beside others that compute, loading would look faster than it is.
+bool LoadPlanner::IsClearlyFaster(double load, size_t from, size_t to, const ComputeEstimate* compute) const {
+  const auto token = [&](size_t block) { return static_cast<int>(block) * options_.block_tokens; };
+  return kClearlySlower * load <= compute->SecondsAlone(token(from), token(to));
+}
+
 double LoadPlanner::SlowestBlock(std::span<const Tier> tiers) const {
   double slowest = 0;
   for (const Tier tier : {Tier::kHost, Tier::kDisk})
@@ -152,9 +158,11 @@ LoadPlanner::Plan LoadPlanner::Decide(std::span<const Tier> tiers, size_t first,
   const double load = LoadSeconds(tiers, ahead);
   plan.queue = load - LoadSeconds(tiers, {});
   plan.rate = SlowestBlock(tiers);
-  if (plan.seconds == 0 || kClearlySlower * load <= plan.seconds) return plan;
+  if (plan.seconds == 0) return plan;
+  const double own = load - plan.queue;
+  plan.any_queue = IsClearlyFaster(own, first, first + blocks, compute);
   // Behind the loads of others: what is computed meanwhile would delay them, and this hit comes soon after.
-  if (kClearlySlower * (load - plan.queue) <= plan.seconds && load <= plan.seconds) return plan;
+  if (plan.any_queue || (kClearlySlower * own <= plan.seconds && load <= plan.seconds)) return plan;
   if (load <= std::min(kShortWait, kClearlySlower * plan.seconds)) return plan;
   if (load >= kClearlySlower * plan.seconds) {
     plan.decision = LoadDecision::kRecompute;
@@ -190,7 +198,8 @@ bool LoadPlanner::MayWait(const Plan& plan, double decided, std::span<const Tier
   const double slower = plan.rate > 0 ? SlowestBlock(missing) / plan.rate : 1;
   const double queue = std::max(0.0, plan.queue * slower - waited);
   // Loads that are later than planned are still waited for where computing instead takes clearly longer.
-  const bool loads_first = waited + queue + load <= longest || kClearlySlower * (queue + load) <= rest;
+  const double last = longest + (plan.any_queue ? plan.queue : 0);
+  const bool loads_first = waited + queue + load <= last || kClearlySlower * (queue + load) <= rest;
   const bool in_time = waited + rest <= longest + plan.queue && loads_first;
   if (!in_time) return false;
   if (load <= kShortWait || (now.compute == 0 && !Stalls(missing))) return true;

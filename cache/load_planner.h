@@ -11,6 +11,9 @@
 // are under way and of which none has ended for a while say that the tier stalls: to expect as long a pause
 // again is the best guess. A lease that waits for it computes a sixteenth of its hit meanwhile.
 //
+// Where loading a hit is clearly faster than computing it alone, it is loaded however long the loads that come
+// first take: on a CPU, computing slows loads down, and all who wait lose more than one gains.
+//
 // The estimates need loads. After a second without any, a hit that is not worth loading has its last 8
 // blocks, or the half of it, loaded beside the computing (a probe), so that a tier that has become fast again
 // is used again.
@@ -24,7 +27,8 @@
 //      when the time since the decision and the time to compute what is missing exceed it. That time is no
 //      more than it was at the decision: others who compute since then would have slowed this one, too. It
 //      also says no when the loads would end after that time without the queue, unless to compute instead
-//      takes clearly longer than they do.
+//      takes clearly longer than they do. Where the hit is loaded however long the queue is, that time is
+//      with the queue.
 #pragma once
 
 #include <array>
@@ -70,6 +74,8 @@ class ComputeEstimate {
   // Seconds until the tokens [from, to) of the sequence are computed, beside what else is computed now. 0:
   // not known.
   virtual double Seconds(int from, int to) const = 0;
+  // As if nothing else were computed.
+  virtual double SecondsAlone(int from, int to) const { return Seconds(from, to); }
   // Of a step.
   virtual double StepSeconds() const = 0;
 };
@@ -95,13 +101,14 @@ class LoadPlanner {
   using BlockCounts = std::array<size_t, kTiers>;
   struct Plan {
     LoadDecision decision = LoadDecision::kLoad;
-    size_t compute = 0;     // leading blocks that are computed
-    bool is_probe = false;  // the loads are to measure; nobody should wait for them
-    size_t first = 0;       // of the blocks of the hit
-    size_t blocks = 0;      // of the hit
-    double seconds = 0;     // to compute all of them; 0: not known
-    double queue = 0;       // seconds until the loads of others that come first have ended
-    double rate = 0;        // seconds for a block of the slowest tier, when this was decided
+    size_t compute = 0;      // leading blocks that are computed
+    bool is_probe = false;   // the loads are to measure; nobody should wait for them
+    size_t first = 0;        // of the blocks of the hit
+    size_t blocks = 0;       // of the hit
+    double seconds = 0;      // to compute all of them; 0: not known
+    double queue = 0;        // seconds until the loads of others that come first have ended
+    bool any_queue = false;  // it is loaded however long that is
+    double rate = 0;         // seconds for a block of the slowest tier, when this was decided
   };
   // `tiers` are those of the blocks of a hit, from block number `first` of the sequence on; kDevice: it needs
   // no load. `ahead`: blocks that are loaded before these, by the tier that they come from. Requires that one
@@ -144,6 +151,7 @@ class LoadPlanner {
   double LoadSeconds(std::span<const Tier> tiers, const BlockCounts& ahead) const;
   // To compute the blocks [from, to). 0: not known.
   double ComputeSeconds(size_t from, size_t to, const ComputeEstimate* compute) const;
+  bool IsClearlyFaster(double load, size_t from, size_t to, const ComputeEstimate* compute) const;
   double SlowestBlock(std::span<const Tier> tiers) const;
   // Whether nothing is known of the lowest of the tiers that is younger than a second.
   bool IsOutdated(std::span<const Tier> tiers) const;

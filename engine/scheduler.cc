@@ -200,6 +200,9 @@ class Scheduler::Computing final : public ComputeEstimate {
     }
     return units * budget_.prompt_unit_seconds();
   }
+  double SecondsAlone(int from, int to) const override {
+    return budget_.cost().Of(from, to - from) * budget_.prompt_unit_seconds();
+  }
   double StepSeconds() const override { return budget_.prompt_step_seconds(); }
 
  private:

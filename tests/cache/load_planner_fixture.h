@@ -18,11 +18,13 @@ class Estimate final : public ComputeEstimate {
  public:
   double Seconds(int from, int to) const override {
     const double sum = 0.5 * (static_cast<double>(to) * (to - 1) - static_cast<double>(from) * (from - 1));
-    return token * (to - from) + growth * sum;
+    return others * (token * (to - from) + growth * sum);
   }
+  double SecondsAlone(int from, int to) const override { return Seconds(from, to) / others; }
   double StepSeconds() const override { return step; }
 
   double token = 0, growth = 0, step = 0;
+  double others = 1;  // all takes so many times as long beside what else is computed
 };
 
 inline std::vector<Tier> Blocks(Tier tier, size_t count) { return std::vector<Tier>(count, tier); }

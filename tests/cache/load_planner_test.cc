@@ -181,10 +181,19 @@ TEST_F(LoadPlannerTest, TheQueueAheadCounts) {
   Make(LoadPolicy::kAuto, 0, 0.39);
   EXPECT_EQ(Decide(Blocks(Tier::kDisk, 10)).decision, LoadDecision::kLoad);
   EXPECT_EQ(Decide(Blocks(Tier::kDisk, 10), 0, 10).decision, LoadDecision::kLoad);
-  EXPECT_EQ(Decide(Blocks(Tier::kDisk, 10), 0, 20).decision, LoadDecision::kSplit);
+  EXPECT_EQ(Decide(Blocks(Tier::kDisk, 10), 0, 1000).decision, LoadDecision::kLoad)
+      << "to compute it beside the loads of others would delay all of them";
+  Make(LoadPolicy::kAuto, 0, 0.5);
+  compute_.others = 4;
+  EXPECT_EQ(Decide(Blocks(Tier::kDisk, 10), 0, 60).decision, LoadDecision::kLoad);
+  EXPECT_NE(Decide(Blocks(Tier::kDisk, 10), 0, 100).decision, LoadDecision::kLoad)
+      << "loading is clearly faster only because others compute";
+  compute_.others = 1;
+  EXPECT_EQ(Decide(Blocks(Tier::kDisk, 10), 0, 10).decision, LoadDecision::kSplit)
+      << "computing is not clearly slower";
   EXPECT_EQ(Decide(Blocks(Tier::kDisk, 10), 0, 100).decision, LoadDecision::kRecompute);
   EXPECT_EQ(planner_->Decide(Blocks(Tier::kDisk, 10), 0, {0, 100, 0}, &compute_).decision,
-            LoadDecision::kLoad)
+            LoadDecision::kSplit)
       << "those of another tier are not in the way";
 }
 
