@@ -11,8 +11,8 @@
 // are under way and of which none has ended for a while say that the tier stalls: to expect as long a pause
 // again is the best guess. A lease that waits for it computes a sixteenth of its hit meanwhile.
 //
-// Where loading a hit is clearly faster than computing it alone, it is loaded however long the loads that come
-// first take: on a CPU, computing slows loads down, and all who wait lose more than one gains.
+// Where loading a hit is clearly faster than computing it alone, it is loaded however long the loads that
+// come first take: on a CPU, computing slows loads down, and all who wait lose more than one gains.
 //
 // The estimates need loads. After a second without any, a hit that is not worth loading has its last 8
 // blocks, or the half of it, loaded beside the computing (a probe), so that a tier that has become fast again
