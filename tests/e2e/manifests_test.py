@@ -10,7 +10,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from daemon import MODEL, ROOT, run
+from daemon import MODEL, ROOT, Daemon, run
 
 FOLDER = ROOT / "deploy/kubernetes"
 KUBERNETES = "1.33"  # sleep in preStop needs 1.30
@@ -135,11 +135,21 @@ def test_the_rules_are_those_of_the_one_file(tmp_path):
 def test_the_daemon_takes_the_options(tmp_path):
     keys = tmp_path / "keys"
     keys.write_text("secret-of-the-test\n", encoding="utf-8")
-    # A Service named prefixd sets such a variable where its links are not switched off.
     done = run("validate", "--config", FOLDER / "base/prefixd.toml", "--model", MODEL, "--api-keys", keys,
-               "--disk-cache-dir", tmp_path / "cache",
-               environment={"PREFIXD_PORT": "tcp://10.0.0.1:8080", "PREFIXD_SERVICE_HOST": "10.0.0.1"})
+               "--disk-cache-dir", tmp_path / "cache")
     assert done.returncode == 0, done.stderr
+
+
+def test_the_variables_of_a_service_named_prefixd_disturb_nothing():
+    tcp = "PREFIXD_PORT_8080_TCP"
+    links = {"PREFIXD_SERVICE_HOST": "10.0.0.1", "PREFIXD_SERVICE_PORT": "8080",
+             "PREFIXD_SERVICE_PORT_HTTP": "8080", "PREFIXD_PORT": "tcp://10.0.0.1:8080",
+             tcp: "tcp://10.0.0.1:8080", f"{tcp}_PROTO": "tcp", f"{tcp}_PORT": "8080",
+             f"{tcp}_ADDR": "10.0.0.1"}
+    with Daemon(environment=links) as daemon:
+        assert daemon.complete(prompt="Once", max_tokens=2)["usage"]["completion_tokens"] == 2
+        log = "".join(daemon.log)
+    assert [name for name in links if name in log] == [], "they are no options"
 
 
 def test_yamllint_is_silent():
