@@ -19,7 +19,7 @@ import sys
 import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
-CHECK = pathlib.Path(__file__).resolve().parent / "machine_check.sh"
+HERE = pathlib.Path(__file__).resolve().parent
 SKIPPED = 77
 SECONDS = 600
 INCLUDED = "systemd-sysv,dbus,curl,procps,util-linux,apt,ca-certificates"
@@ -74,7 +74,8 @@ def make_root(packages, others, folder):
 
 
 def check(folder):
-    shutil.copy(CHECK, folder / "root")
+    shutil.copy(HERE / "machine_check.sh", folder / "root")
+    shutil.copy(HERE / "sandbox_probe.sh", folder / "usr/local")
     folder.joinpath("etc/systemd/system/check.service").write_text(UNIT, encoding="utf-8")
     wanted = folder / "etc/systemd/system/default.target.wants"
     wanted.mkdir(parents=True, exist_ok=True)

@@ -53,6 +53,10 @@ class Package(unittest.TestCase):
         needed -= {"debhelper-compat"}
         self.assertLessEqual({name.split(":")[0] for name in needed}, installed)
 
+    def test_the_bytes_do_not_depend_on_ccache(self):
+        variable = re.search(r"find_program\((\w+) ccache\)", (ROOT / "CMakeLists.txt").read_text())[1]
+        self.assertIn(f"-D{variable}=OFF", (DEBIAN / "rules").read_text(encoding="utf-8"))
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -18,9 +18,12 @@ pytestmark = [
 USER = 65532
 
 
-def make_image(path):
-    done = subprocess.run([ROOT / "deploy/image", "--demo", "--program", PROGRAM, path], capture_output=True,
-                          text=True, timeout=PATIENCE * 3, check=False)
+MODULE = PROGRAM.with_name("libprefixd_cuda.so")
+
+
+def make_image(path, *options):
+    done = subprocess.run([ROOT / "deploy/image", "--demo", *options, "--program", PROGRAM, path],
+                          capture_output=True, text=True, timeout=PATIENCE * 3, check=False)
     if "operation not permitted" in done.stderr.lower():
         pytest.skip("buildah may not make images here")
     assert done.returncode == 0, done.stderr
@@ -31,19 +34,22 @@ def blob(archive, digest):
     return archive.extractfile("blobs/sha256/" + digest.removeprefix("sha256:"))
 
 
+def unpack(path, digest, root):
+    """Unpacks the layers into `root`. Returns the configuration."""
+    with tarfile.open(path) as archive:
+        manifest = json.load(blob(archive, digest))
+        for layer in manifest["layers"]:
+            with tarfile.open(fileobj=blob(archive, layer["digest"])) as files:
+                files.extractall(root, numeric_owner=True, filter="fully_trusted")
+        return json.load(blob(archive, manifest["config"]["digest"]))
+
+
 @pytest.fixture(scope="module", name="image")
 def packed_image(tmp_path_factory):
     """Returns (digest, configuration, folder of the root)."""
     folder = tmp_path_factory.mktemp("image")
     digest = make_image(folder / "image.tar")
-    with tarfile.open(folder / "image.tar") as archive:
-        manifest = json.load(blob(archive, digest))
-        config = json.load(blob(archive, manifest["config"]["digest"]))
-        root = folder / "root"
-        for layer in manifest["layers"]:
-            with tarfile.open(fileobj=blob(archive, layer["digest"])) as files:
-                files.extractall(root, numeric_owner=True, filter="fully_trusted")
-    return digest, config, root
+    return digest, unpack(folder / "image.tar", digest, folder / "root"), folder / "root"
 
 
 def test_two_images_of_a_program_have_one_digest(image, tmp_path):
@@ -61,11 +67,21 @@ def test_it_says_how_it_is_run(image):
 
 
 def test_it_has_no_shell(image):
-    expected = {"prefixd", "ld-linux-x86-64.so.2"}
-    if PROGRAM.with_name("libprefixd_cuda.so").exists():  # deploy/bundle packs it as well
-        expected.add("libprefixd_cuda.so")
-    assert {path.name for path in (image[2] / "bin").iterdir()} == expected
+    assert {path.name for path in (image[2] / "bin").iterdir()} == {"prefixd", "ld-linux-x86-64.so.2"}
     assert not [path for path in image[2].rglob("*") if path.name in ("sh", "bash", "busybox", "dpkg")]
+
+
+@pytest.mark.skipif(not MODULE.exists(), reason="libprefixd_cuda.so is not built")
+def test_that_for_a_gpu_has_the_module_and_no_toolkit(image, tmp_path):
+    first, second = (make_image(tmp_path / f"{number}.tar", "--cuda") for number in (1, 2))
+    assert first == second != image[0]
+    config = unpack(tmp_path / "1.tar", first, tmp_path / "root")["config"]
+    assert "NVIDIA_DRIVER_CAPABILITIES=compute,utility" in config["Env"]
+    assert not [each for each in config["Env"] if each.startswith("NVIDIA_VISIBLE_DEVICES=")]
+    added = {path.relative_to(tmp_path / "root") for path in (tmp_path / "root").rglob("*")}
+    added -= {path.relative_to(image[2]) for path in image[2].rglob("*")}
+    assert pathlib.Path("bin/libprefixd_cuda.so") in added
+    assert not [path for path in added if path.name.startswith(("libcu", "libnv"))]
 
 
 def test_it_answers_from_a_read_only_root(image, tmp_path):
@@ -82,7 +98,8 @@ exec unshare --mount sh -c '
   exec chroot --userspec={USER}:{USER} {root} /bin/prefixd "$@"' sh "$@"
 """, encoding="utf-8")
     script.chmod(0o755)
-    with Daemon(model="/models/demo", program=script,
+    admin = "unix:/var/cache/prefixd/admin"
+    with Daemon("--admin-listen", admin, model="/models/demo", program=script,
                 environment={"PREFIXD_DISK_CACHE_DIR": "/var/cache/prefixd/kv"}) as daemon:
         status = pathlib.Path(f"/proc/{daemon.process.pid}/status").read_text(encoding="utf-8")
         assert f"Uid:\t{USER}\t{USER}" in status
@@ -90,5 +107,10 @@ exec unshare --mount sh -c '
         first, second = (daemon.complete(prompt=prompt, max_tokens=4)["usage"]["prompt_tokens_details"]
                          ["cached_tokens"] for _ in range(2))
         assert first == 0 and second > 100
+        # The health check of a runtime: the same program, in the same container.
+        done = subprocess.run(["nsenter", "--target", str(daemon.process.pid), "--mount", "chroot",
+                               f"--userspec={USER}:{USER}", root, "/bin/prefixd", "inspect", "--live", admin,
+                               "ready"], capture_output=True, text=True, timeout=PATIENCE, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
         daemon.signal()
         assert daemon.exit_code() == 0
