@@ -227,7 +227,7 @@ Status Execute(DiskFolder* folder, ByteLedger* ledger, FileObserver* observer, c
                const RecordFilter& filter, Removal* removal) {
   const uint64_t before = ledger->used();
   if (removal->all) {
-    PREFIXD_RETURN_IF_ERROR(folder->RemoveAll());
+    PREFIXD_ASSIGN_OR_RETURN(removal->foreign, folder->RemoveAll());
   } else if (!removal->plan.segments.empty()) {
     const SystemClock clock;
     ProgressBar bar(removal->plan.segment_bytes, &clock);

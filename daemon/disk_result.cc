@@ -45,9 +45,12 @@ json::object RemovalAsJson(const std::string& path, const Removal& removal) {
   json::array folders;
   for (const FolderSize& folder : removal.folders)
     folders.emplace_back(json::object{{"path", RepairUtf8(folder.path)}, {"bytes", folder.bytes}});
+  json::array foreign;
+  for (const std::string& staying : removal.foreign) foreign.emplace_back(RepairUtf8(staying));
   return {{"schema", 1},
           {"ok", true},
           {"directory", RepairUtf8(path)},
+          {"foreign_files", std::move(foreign)},
           {"dry_run", removal.dry_run},
           {"records", plan.records},
           {"bytes", plan.bytes},
@@ -67,6 +70,8 @@ std::string ResultAsText(const Removal& removal) {
                      " of the disk are free again\n";
   if (removal.result.lost_records > 0)
     text += Counted(removal.result.lost_records, "damaged record") + " went as well\n";
+  for (const std::string& path : removal.foreign)
+    text += "stays: " + path + ", which is not of the cache; remove it by hand\n";
   return text;
 }
 

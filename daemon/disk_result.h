@@ -19,8 +19,9 @@ struct Removal {
   std::string hint;  // what to look at when nothing matches; may be empty
   PurgePlan plan;
   PurgeResult result;
-  std::vector<FolderSize> folders;  // set aside or of other versions: removed by --all, otherwise they stay
-  uint64_t freed = 0;               // physical bytes
+  std::vector<FolderSize> folders;   // set aside or of other versions: removed by --all, otherwise they stay
+  std::vector<std::string> foreign;  // paths that stay in the folder of the database: no database made them
+  uint64_t freed = 0;                // physical bytes
 };
 
 // Before it: what goes and what stays.

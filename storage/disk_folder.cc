@@ -25,6 +25,9 @@ namespace fs = std::filesystem;
 constexpr const char* kDatabase = "segments-1";
 constexpr std::string_view kVersions = "segments-";
 constexpr std::string_view kDamaged = "damaged-";
+constexpr std::string_view kDatabaseNames[] = {"CURRENT", "IDENTITY", "LOCK", "LOG", "staging"};
+constexpr std::string_view kDatabaseBeginnings[] = {"LOG.old.", "MANIFEST-", "OPTIONS-"};
+constexpr std::string_view kDatabaseEnds[] = {".sst", ".log", ".dbtmp"};
 
 // The number at the end of a name that begins with `prefix`; -1 for any other name.
 int64_t NumberAfter(std::string_view name, std::string_view prefix) {
@@ -48,6 +51,30 @@ std::vector<std::string> FoldersIn(const std::string& directory, std::string_vie
   std::vector<std::string> paths;
   for (auto& [number, path] : found) paths.push_back(std::move(path));
   return paths;
+}
+
+// Whether RocksDB or SegmentDb gives such a name to what it makes in the folder of a database.
+bool IsOfDatabase(std::string_view name) {
+  const auto is = [&](std::string_view word) { return name == word; };
+  const auto begins = [&](std::string_view word) { return name.starts_with(word); };
+  const auto ends = [&](std::string_view word) { return name.ends_with(word); };
+  return std::ranges::any_of(kDatabaseNames, is) || std::ranges::any_of(kDatabaseBeginnings, begins) ||
+         std::ranges::any_of(kDatabaseEnds, ends);
+}
+
+// Removes what a database made in its folder. Returns the paths of everything else, which stay.
+Result<std::vector<std::string>> RemoveFilesOfDatabase(const std::string& folder) {
+  std::vector<std::string> foreign;
+  std::error_code error;
+  for (fs::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error)) {
+    if (!IsOfDatabase(entry->path().filename().string()))
+      foreign.push_back(entry->path().string());
+    else if (fs::remove_all(entry->path(), error); error)
+      break;
+  }
+  if (error) return IoError("cannot remove what is in " + folder + ": " + error.message());
+  std::sort(foreign.begin(), foreign.end());
+  return foreign;
 }
 
 std::string ParentOf(const std::string& path) {
@@ -350,18 +377,26 @@ Result<bool> DiskFolder::RemoveOldest() {
   return true;
 }
 
-Status DiskFolder::RemoveAll() {
+Result<std::vector<std::string>> DiskFolder::RemoveAll() {
   std::vector<std::string> folders = SetAsideFolders(path_);
   for (std::string& version : FoldersIn(path_, kVersions)) folders.push_back(std::move(version));
+  std::vector<std::string> staying;
   for (const std::string& folder : folders) {
     std::error_code error;
     // Without its first file the rest is no database any more, should this be interrupted.
     fs::remove(folder + "/CURRENT", error);
-    fs::remove_all(folder, error);
+    std::vector<std::string> foreign;
+    if (fs::path(folder).filename() == kDatabase) {
+      PREFIXD_ASSIGN_OR_RETURN(foreign, RemoveFilesOfDatabase(folder));
+    }
+    if (foreign.empty()) fs::remove_all(folder, error);
     if (error) return IoError("cannot remove " + folder + ": " + error.message());
     ledger_->RemoveTree(folder);
+    if (foreign.empty()) continue;
+    PREFIXD_RETURN_IF_ERROR(ledger_->Measure(folder));
+    staying.insert(staying.end(), foreign.begin(), foreign.end());
   }
-  return Status::Ok();
+  return staying;
 }
 
 }  // namespace prefixd

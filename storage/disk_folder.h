@@ -62,8 +62,9 @@ class DiskFolder {
   Result<bool> RemoveOldest();
 
   // Removes every database: that of this version, which must not be open, those set aside and those of other
-  // versions.
-  Status RemoveAll();
+  // versions. Returns the paths that stay: what somebody else has put into the folder of this version. In the
+  // other folders nobody can tell what a database made, so all of it goes.
+  Result<std::vector<std::string>> RemoveAll();
 
   // Whether the file of the lock and the database are still those that were opened. kIo: they were removed or
   // replaced, or cannot be seen. Any thread; asks the file system twice.

@@ -189,6 +189,8 @@ def test_purge_of_everything_takes_what_is_set_aside(cache):
     aside.mkdir()
     (aside / "old").write_bytes(b"x" * 10000)
     (folder / "segments-9").mkdir()
+    notes = folder / "segments-1/notes.txt"
+    notes.write_text("of somebody else")
     done = run("purge", folder, "--tenant", "alice", "--yes")
     assert f"stays: {aside}" in done.stdout and aside.exists()
     report = inspect(folder)
@@ -196,6 +198,11 @@ def test_purge_of_everything_takes_what_is_set_aside(cache):
     assert report["physical_bytes"] == physical(folder) + physical(aside)
     done = run("purge", folder, "--all", "--yes")
     assert done.returncode == 0 and f"goes: {aside}" in done.stdout
+    assert f"stays: {notes}" in done.stdout and list(notes.parent.iterdir()) == [notes]
+    answer = json.loads(run("purge", folder, "--all", "--yes", "--json").stdout)
+    assert answer["foreign_files"] == [str(notes)]
+    notes.unlink()
+    assert run("purge", folder, "--all", "--yes").returncode == 0
     assert [path.name for path in folder.iterdir()] == ["lock"] and not aside.exists()
     report = inspect(folder)
     assert report["models"] == [] and "There are no records" in run("inspect", folder).stdout

@@ -313,7 +313,9 @@ TEST_F(DiskToolsTest, TheFolderSaysWhatIsWrong) {
     ByteLedger ledger(UINT64_MAX);
     auto folder = DiskFolder::Open(path_, &ledger);
     ASSERT_TRUE(folder.ok());
-    ASSERT_TRUE((*folder)->RemoveAll().ok());
+    const auto staying = (*folder)->RemoveAll();
+    ASSERT_TRUE(staying.ok()) << staying.status().ToString();
+    EXPECT_TRUE(staying->empty()) << staying->front();
     EXPECT_EQ(ledger.used(), DiskUsage(path_));
   }
   EXPECT_FALSE(fs::exists(path_ + ".damaged-3"));
@@ -322,6 +324,29 @@ TEST_F(DiskToolsTest, TheFolderSaysWhatIsWrong) {
   EXPECT_TRUE(contents->database.empty() && contents->set_aside.empty() && contents->other_versions.empty());
   store = Open();
   EXPECT_TRUE(Scanned(store.get()).empty());
+}
+
+TEST_F(DiskToolsTest, WhatIsNotOfTheDatabaseStaysWhenAllGoes) {
+  Open();
+  const std::string database = path_ + "/segments-1";
+  const std::string notes = database + "/notes.txt";
+  const std::string inside = database + "/more/000001.sst";
+  fs::create_directory(database + "/more");
+  std::ofstream(notes) << "of somebody else";
+  std::ofstream(inside) << "of somebody else";
+  ByteLedger ledger(UINT64_MAX);
+  {
+    auto folder = DiskFolder::Open(path_, &ledger);
+    ASSERT_TRUE(folder.ok());
+    const auto staying = (*folder)->RemoveAll();
+    ASSERT_TRUE(staying.ok()) << staying.status().ToString();
+    EXPECT_EQ(*staying, (std::vector<std::string>{database + "/more", notes}));
+    EXPECT_TRUE(fs::exists(inside));
+    EXPECT_EQ(std::distance(fs::directory_iterator(database), fs::directory_iterator()), 2);
+    EXPECT_EQ(ledger.used(), DiskUsage(path_));
+  }
+  auto store = Open();
+  EXPECT_TRUE(Scanned(store.get()).empty()) << "a daemon begins anew beside what stayed";
 }
 
 }  // namespace
