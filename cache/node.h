@@ -16,14 +16,14 @@ using NodeId = uint32_t;  // index of a node in the tree; reused after the node 
 inline constexpr NodeId kNoNode = std::numeric_limits<NodeId>::max();
 
 // How requests have used a node. It is what a policy may want to know; the policies so far read last_use,
-// depth, admissions, request_class and copied. The cache keeps it in the node, so it outlives the KV of the
+// depth, admissions, request_class and copied, and TenantEviction the tenant. The cache keeps it in the node, so it outlives the KV of the
 // node for as long as the ghost index knows the node. Times are numbers of a clock that grows by one whenever
 // a lease gives back its blocks.
 struct NodeUse {
   uint64_t last_use = 0;      // when a lease last gave the node back
   uint32_t depth = 0;         // number of blocks before it in its sequence
   float cost = 1;             // work to compute its block again, in units of the block at depth 0
-  uint32_t tenant = 0;        // number of its root: equal for all nodes of one namespace
+  uint32_t tenant = 0;        // of its namespace, when it has a share of the tier; see TenantEviction
   uint16_t hits = 0;          // leases that took its KV from the cache
   uint8_t admissions = 0;     // times that its KV entered memory; 2 or more: it came back
   uint8_t request_class = 0;  // RequestClass() of the lease that gave it back last

@@ -105,7 +105,9 @@ size_t PrefixCache::MaxMemoryBytes(const Options& options) {
                                    MostKept(options, options.host_blocks)) +
          (options.disk ? in_memory * kDiskKeptBytes : 0) +
          MaxEvictionBytes(options.blocks, nodes, options.host_blocks > 0 || options.disk) +
-         MaxEvictionBytes(options.host_blocks, nodes, options.disk);
+         MaxEvictionBytes(options.host_blocks, nodes, options.disk) +
+         TenantEviction::MaxMemoryBytes(options.blocks, nodes) +
+         TenantEviction::MaxMemoryBytes(options.host_blocks, nodes);
 }
 
 int PrefixCache::block_tokens() const { return impl_->block_tokens; }

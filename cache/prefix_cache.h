@@ -25,7 +25,7 @@
 //      committed. A block of a node is full and never written again.
 //   4. The ancestors of a node on the path of a lease are on it as well. Eviction from a tier takes only
 //      nodes to which no lease and no transfer refers, the last ones of a prefix first. So there is a block
-//      to evict for as long as a block is cached.
+//      to evict for as long as a block is cached, but those that other tenants are guaranteed.
 //   5. At most one lease claims a key. No lease claims the key of a node that has a device block, unless keys
 //      collide.
 //   6. Every hit was confirmed token by token. A key that finds a node with other tokens is a miss and counts
@@ -51,6 +51,7 @@
 #include "cache/prefix_scan.h"
 #include "cache/retention.h"
 #include "cache/spill_budget.h"
+#include "cache/tenant_eviction.h"
 #include "cache/tier.h"
 #include "cache/transfer_port.h"
 #include "hashing/block_key.h"
@@ -282,6 +283,19 @@ class PrefixCache {
   // The device is lost: its blocks are not read any more. Only what the host tier has goes to the disk from
   // now on, and nothing else takes a block of the host tier.
   void LoseDevice();
+
+  // What tenants may have, in place of what was said before. `tenant` is the high half of their roots
+  // (hashing/block_key.h). Requires tenants that differ, and that the guarantees of a tier leave room for a
+  // sequence beside them, as whoever plans steps needs it.
+  struct TenantBlocks {
+    uint64_t tenant = 0;
+    std::array<BlockShare, kPoolTiers> shares{};
+  };
+  void SetTenants(std::vector<TenantBlocks> tenants);
+  // The blocks of the tenant with this number in the last SetTenants.
+  uint32_t tenant_blocks(size_t number, Tier tier) const;
+  // Free blocks of the device, and those that can be evicted for a sequence below this root.
+  uint32_t RoomFor(const BlockKey& root) const;
 
   // The blocks of a pool tier.
   uint32_t capacity(Tier tier = Tier::kDevice) const;

@@ -64,7 +64,7 @@ void PrefixCache::Impl::TakeFullBlocks(Lease::State& lease, std::span<const Toke
     ++lease.hit_blocks;
     CountUp(&tree.facts(node).hits);
     // A block that was loaded or computed for this lease has entered the tier just now.
-    if (from == Tier::kDevice && !lease.waited) tier(Tier::kDevice).eviction->Hit(node, UseOf(node));
+    if (from == Tier::kDevice && !lease.waited) tier(Tier::kDevice).eviction.Hit(node, UseOf(node));
     // After a wait for another lease, what is on the device is that one's work.
     const bool shared = lease.waited && from == Tier::kDevice;
     if (!shared && from != Tier::kDisk) AddAge(node, &stats.age_at_hit[static_cast<size_t>(from)]);
@@ -124,7 +124,7 @@ void PrefixCache::Impl::CopyPart(Lease::State& lease, std::span<const TokenId> w
   const RadixTree::Partial partial = tree.LongestPartial(lease.at(), wanted);
   if (partial.tokens < options.min_copy_tokens || partial.tokens == 0) return;
   AddReference(partial.node);  // first, so that TakeBlock does not evict it
-  const std::optional<BlockId> target = TakeBlock(Tier::kDevice);
+  const std::optional<BlockId> target = TakeBlock(Tier::kDevice, TenantOf(lease));
   if (target) {
     copier->CopyBlock(tree.block(partial.node, Tier::kDevice), *target);
     Place(lease, *target);

@@ -116,7 +116,7 @@ void PrefixCache::Impl::CheckNode(NodeId node, const std::vector<uint32_t>& refe
     const Retention& retention = tier(at).retention;
     const bool kept = retention.Find(node) != nullptr;
     PREFIXD_CHECK(!kept || block != kNoBlock) << "node " << node << " is kept without a block";
-    PREFIXD_CHECK(tier(at).eviction->IsCandidate(node) == (evictable && !kept) &&
+    PREFIXD_CHECK(tier(at).eviction.IsCandidate(node) == (evictable && !kept) &&
                   retention.IsCandidate(node) == (evictable && kept))
         << "node " << node << " as an eviction candidate";
     if (block == kNoBlock) continue;
@@ -177,11 +177,12 @@ void PrefixCache::Impl::CheckInvariants() const {
   for (const auto& [node, kept] : disk_kept)
     PREFIXD_CHECK(tree.Contains(node) && tree.InMemory(node))
         << "node " << node << " is to be kept on the disk";
+  CheckTenants();
   PREFIXD_CHECK(ghosts_in_tree == ghosts.size()) << ghosts.size() - ghosts_in_tree << " ghosts have no node";
   for (int i = 0; i < kPoolTiers; ++i) {
     const BlockPool& blocks = tiers[i]->pool;
     blocks.CheckInvariants();
-    tiers[i]->eviction->CheckInvariants();
+    tiers[i]->eviction.CheckInvariants();
     tiers[i]->retention.CheckInvariants();
     for (BlockId block = 0; block < blocks.capacity(); ++block) {
       const uint32_t expected = blocks.state(block) == BlockState::kFree ? 0 : 1;

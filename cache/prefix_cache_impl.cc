@@ -72,10 +72,10 @@ void PrefixCache::Impl::Detach(Lease::State& lease) {
 bool PrefixCache::Impl::Reserve(Lease::State& lease, int tokens) {
   const size_t wanted = (static_cast<size_t>(std::max(tokens, 0)) + block_tokens - 1) / block_tokens;
   if (wanted <= lease.blocks.size()) return true;
-  const BlockPool& device = pool(Tier::kDevice);
-  if (wanted - lease.blocks.size() > device.free_blocks() + device.cached_blocks()) return false;
+  const uint32_t tenant = TenantOf(lease);
+  if (wanted - lease.blocks.size() > RoomFor(tenant, Tier::kDevice)) return false;
   while (lease.blocks.size() < wanted) {
-    const std::optional<BlockId> block = TakeBlock(Tier::kDevice);
+    const std::optional<BlockId> block = TakeBlock(Tier::kDevice, tenant);
     PREFIXD_CHECK(block) << "a cached block cannot be evicted";
     lease.blocks.push_back(*block);
   }
@@ -114,6 +114,7 @@ std::vector<PrefixCache::Run> PrefixCache::Impl::Commit(Lease::State& lease, std
   }
   lease.ready = static_cast<int>(tokens.size());
   NoteTail(lease, tokens);
+  EvictSurplus();
   return runs;
 }
 
@@ -168,6 +169,7 @@ void PrefixCache::Impl::Release(Lease::State& lease) {
   GiveBack(lease.path, request_class);
   tree.CloseRoot(lease.root);
   leases.erase(&lease);
+  EvictSurplus();
 }
 
 // --- ExplainMisses, CountSharedBlocks ---

@@ -59,6 +59,7 @@
 #include "cache/prefix_cache.h"
 #include "cache/radix_tree.h"
 #include "cache/retention.h"
+#include "cache/tenant_eviction.h"
 #include "cache/use_times.h"
 
 namespace prefixd {
@@ -143,7 +144,7 @@ struct PrefixCache::Impl {
     PoolTier(uint32_t blocks, std::unique_ptr<EvictionPolicy> policy, size_t retained)
         : pool(blocks), eviction(std::move(policy)), retention(retained) {}
     BlockPool pool;
-    std::unique_ptr<EvictionPolicy> eviction;
+    TenantEviction eviction;
     Retention retention;
   };
   struct Running {  // a transfer
@@ -165,6 +166,10 @@ struct PrefixCache::Impl {
     return tree.Matches(node, keys.check(index), TokensOfBlock(tokens, index));
   }
   NodeUse UseOf(NodeId node) const;
+  // See NodeUse::tenant.
+  uint32_t TenantOf(NodeId node) const { return tenants.empty() ? 0 : tree.root_tag(node); }
+  uint32_t TenantOf(const Lease::State& lease) const { return RadixTree::root_tag(*lease.root); }
+  uint32_t TenantOf(const BlockKey& root) const;
   size_t tree_blocks() const { return size_t{options.blocks} + options.host_blocks; }
 
   // Acquire (prefix_cache_acquire.cc).
@@ -194,13 +199,24 @@ struct PrefixCache::Impl {
   // Drops the references of a lease. Sets one time of last use for all nodes.
   void GiveBack(std::span<const NodeId> nodes, uint8_t request_class);
   // Returns a block to fill, evicting a cached block if none is free. Returns nothing when all are leased.
-  std::optional<BlockId> TakeBlock(Tier tier);
+  std::optional<BlockId> TakeBlock(Tier tier, uint32_t tenant);
+  void EvictBlock(NodeId node, Tier tier);
   void AddAge(NodeId node, LatencyHistogram* ages) const;
   void AdmitBlock(NodeId node, Tier tier, BlockId block);
   void RemoveBlock(NodeId node, Tier tier, MissReason reason);
   void LoseKv(NodeId node, MissReason reason);
   void KnowTokens(NodeId node, std::span<const TokenId> tokens);
   void RemoveUnused(NodeId node);
+
+  // Tenants (prefix_cache_tenants.cc).
+  void SetTenants(std::vector<TenantBlocks> shares);
+  void SetLeased(NodeId node, Tier at, bool leased);
+  // Free blocks, and those that can be evicted for the tenant.
+  uint32_t RoomFor(uint32_t tenant, Tier at) const;
+  std::optional<NodeId> VictimFor(uint32_t tenant, Tier at);
+  std::optional<NodeId> OwnVictim(uint32_t tenant, Tier at);
+  // Evicts what tenants have above their share, as far as nothing refers to it.
+  void EvictSurplus();
 
   // Retention (prefix_cache_retention.cc).
   // The last node of the path was taken or committed: keeps it, as the lease asks.
@@ -298,6 +314,7 @@ struct PrefixCache::Impl {
                   std::vector<uint32_t>* owners) const;
   void CheckNode(NodeId node, const std::vector<uint32_t>& references) const;
   void CheckClaims() const;
+  void CheckTenants() const;
   void CheckTransfers(std::vector<uint32_t>* references, std::vector<uint32_t>* device_owners,
                       std::vector<uint32_t>* host_owners) const;
 
@@ -307,6 +324,8 @@ struct PrefixCache::Impl {
   DeviceCopier* const copier;
   TransferPort* const port;  // null: there is no lower tier
   std::unique_ptr<PoolTier> tiers[kPoolTiers];
+  std::vector<TenantBlocks> tenants;                      // their numbers are from 1 on
+  std::unordered_map<uint64_t, uint32_t> tenant_numbers;  // by the high half of their roots
   RadixTree tree;
   GhostIndex ghosts;
   UseTimes times;  // of `now`

@@ -161,7 +161,7 @@ void PrefixCache::Impl::NoteDecision(const LoadPlanner::Plan& plan, std::span<co
   const double share = planner.block_seconds(lowest) * static_cast<double>(blocks.size()) / plan.seconds;
   // That of the tier from which such copies come back: what the device evicts, the host has first.
   const Tier above = lowest == Tier::kDisk && options.host_blocks > 0 ? Tier::kHost : Tier::kDevice;
-  tier(above).eviction->SetCopyCost(std::clamp(share, kLeastCopyCost, 1.0));
+  tier(above).eviction.SetCopyCost(std::clamp(share, kLeastCopyCost, 1.0));
 }
 
 void PrefixCache::Impl::CountDecision(Tier lowest, LoadDecision decision, Acquired* acquired) {
@@ -310,7 +310,7 @@ void PrefixCache::Impl::DropLoading(Lease::State& lease) {
 bool PrefixCache::Impl::StartLoad(NodeId node) {
   if (!HasKv(node) || running.size() >= options.max_transfers || loads.size() >= most_loads) return false;
   AddReference(node);  // so that it stays while a block is evicted
-  const std::optional<BlockId> block = TakeBlock(Tier::kDevice);
+  const std::optional<BlockId> block = TakeBlock(Tier::kDevice, TenantOf(node));
   if (block) {
     const Tier from = tree.block(node, Tier::kHost) != kNoBlock ? Tier::kHost : Tier::kDisk;
     StartTransfer(node, from, Tier::kDevice, *block);
@@ -326,7 +326,7 @@ void PrefixCache::Impl::EndLoad(const Running& load, const FinishedTransfer& fin
   loads.erase(node);
   ++stats.loads[static_cast<size_t>(result)];
   if (result == TransferResult::kOk && load.from == Tier::kHost)
-    tier(Tier::kHost).eviction->Hit(node, UseOf(node));
+    tier(Tier::kHost).eviction.Hit(node, UseOf(node));
   // A lease may have computed and committed the block meanwhile.
   if (result == TransferResult::kOk && tree.block(node, Tier::kDevice) == kNoBlock) {
     if (load.from == Tier::kDisk) budget.Loaded();

@@ -10,7 +10,7 @@ NodeUse PrefixCache::Impl::UseOf(NodeId node) const {
   return {.last_use = facts.last_use,
           .depth = depth,
           .cost = 1 + options.cost_per_depth * static_cast<float>(depth),
-          .tenant = tree.root_number(node),
+          .tenant = TenantOf(node),
           .hits = facts.hits,
           .admissions = facts.admissions,
           .request_class = facts.request_class};
@@ -28,7 +28,7 @@ void PrefixCache::Impl::UpdateCandidate(NodeId node, Tier at) {
   if (!(evictable && kept) && retention.IsCandidate(node)) retention.RemoveCandidate(node);
   if (evictable && kept && !retention.IsCandidate(node)) retention.AddCandidate(node);
   const bool candidate = evictable && !kept;
-  EvictionPolicy& eviction = *tier(at).eviction;
+  TenantEviction& eviction = tier(at).eviction;
   if (candidate == eviction.IsCandidate(node)) return;
   if (candidate) {
     NodeUse use = UseOf(node);
@@ -44,7 +44,7 @@ void PrefixCache::Impl::AddReference(NodeId node) {
   if (!tree.AddReference(node)) return;
   for (const Tier at : {Tier::kDevice, Tier::kHost}) {
     if (tree.block(node, at) == kNoBlock) continue;
-    pool(at).SetLeased(tree.block(node, at), true);
+    SetLeased(node, at, true);
     UpdateCandidate(node, at);
     UpdateCandidate(tree.parent(node), at);
   }
@@ -54,7 +54,7 @@ void PrefixCache::Impl::DropReference(NodeId node) {
   if (!tree.DropReference(node)) return;
   for (const Tier at : {Tier::kDevice, Tier::kHost}) {
     if (tree.block(node, at) == kNoBlock) continue;
-    pool(at).SetLeased(tree.block(node, at), false);
+    SetLeased(node, at, false);
     UpdateCandidate(node, at);
     UpdateCandidate(tree.parent(node), at);
   }
@@ -84,19 +84,20 @@ void PrefixCache::Impl::AddAge(NodeId node, LatencyHistogram* ages) const {
   if (used) ages->Add(seconds - *used);
 }
 
-std::optional<BlockId> PrefixCache::Impl::TakeBlock(Tier at) {
+std::optional<BlockId> PrefixCache::Impl::TakeBlock(Tier at, uint32_t tenant) {
   if (pool(at).free_blocks() == 0) {
-    std::optional<NodeId> victim = tier(at).eviction->Victim();
-    if (!victim) {  // requests that run come before what is kept for others
-      victim = tier(at).retention.Victim();
-      if (!victim) return std::nullopt;
-      ++stats.retention_evicted[static_cast<size_t>(at)];
-    }
-    ++stats.evicted_blocks[static_cast<size_t>(at)];
-    AddAge(*victim, &stats.age_at_eviction[static_cast<size_t>(at)]);
-    RemoveBlock(*victim, at, at == Tier::kDevice ? MissReason::kEvictedDevice : MissReason::kEvictedHost);
+    const std::optional<NodeId> victim = VictimFor(tenant, at);
+    if (!victim) return std::nullopt;
+    EvictBlock(*victim, at);
   }
   return pool(at).Allocate();
+}
+
+void PrefixCache::Impl::EvictBlock(NodeId node, Tier at) {
+  if (tier(at).retention.Find(node) != nullptr) ++stats.retention_evicted[static_cast<size_t>(at)];
+  ++stats.evicted_blocks[static_cast<size_t>(at)];
+  AddAge(node, &stats.age_at_eviction[static_cast<size_t>(at)]);
+  RemoveBlock(node, at, at == Tier::kDevice ? MissReason::kEvictedDevice : MissReason::kEvictedHost);
 }
 
 void PrefixCache::Impl::AdmitBlock(NodeId node, Tier at, BlockId block) {
@@ -106,19 +107,20 @@ void PrefixCache::Impl::AdmitBlock(NodeId node, Tier at, BlockId block) {
   if (arrives) CountUp(&tree.facts(node).admissions);
   tree.SetBlock(node, at, block);
   if (at == Tier::kDevice) claims.End(tree.key(node));  // nobody needs to compute it any more
-  tier(at).eviction->Insert(node, UseOf(node));
+  tier(at).eviction.Insert(node, UseOf(node));
   KeepInTier(node, at);
   if (arrives) KeepAsOnDisk(node);
 }
 
 void PrefixCache::Impl::RemoveBlock(NodeId node, Tier at, MissReason reason) {
   const BlockId block = tree.block(node, at);
-  if (tree.references(node) > 0) pool(at).SetLeased(block, false);
+  if (tree.references(node) > 0) SetLeased(node, at, false);
+  tier(at).eviction.Count(TenantOf(node), 0, -1);
   pool(at).Evict(block);
   tree.ClearBlock(node, at);
   UpdateCandidate(node, at);
   UpdateCandidate(tree.parent(node), at);
-  tier(at).eviction->Remove(node, UseOf(node));
+  tier(at).eviction.Remove(node, UseOf(node));
   tier(at).retention.Forget(node);
   LoseKv(node, reason);
 }

@@ -30,6 +30,7 @@ void PrefixCache::Impl::Poll(double now_seconds, bool idle_now) {
       EndSpill(transfer, done.result);
     }
   }
+  EvictSurplus();
   StartSpills();
 }
 
@@ -149,9 +150,8 @@ void PrefixCache::Impl::StartSpills() {
 
 // Whether a spill of the node leaves the reserve of the device tier alone. A spill leases its source.
 bool PrefixCache::Impl::MaySpill(NodeId node) const {
-  const BlockPool& device = pool(Tier::kDevice);
   return tree.block(node, Tier::kDevice) == kNoBlock || tree.references(node) > 0 ||
-         device.free_blocks() + device.cached_blocks() > options.spill_reserve;
+         RoomFor(0, Tier::kDevice) > options.spill_reserve;
 }
 
 // From the host where it can: then each block leaves the device once.
@@ -160,7 +160,7 @@ void PrefixCache::Impl::StartSpill(NodeId node, Tier target) {
   AddReference(node);  // so that it stays while a block is evicted
   std::optional<BlockId> block;
   if (target == Tier::kHost) {
-    block = TakeBlock(Tier::kHost);
+    block = TakeBlock(Tier::kHost, TenantOf(node));
     // When every block of the host tier is in use, the disk is next.
     if (!block && IsBoundForDisk(node)) target = Tier::kDisk;
   }

@@ -51,6 +51,7 @@ struct RadixTree::Root {
   BlockKey key;
   uint64_t check = 0;
   uint32_t number = 0;
+  uint32_t tag = 0;
   uint32_t children = kNoChild;
   uint32_t opened = 0;
 };
@@ -77,10 +78,19 @@ RadixTree::Position RadixTree::OpenRoot(const BlockKey& key) {
     root->check = RootCheck(key);
     root->number = TakeNumber(&free_root_numbers_, &root_numbers_);
     root_numbers_[root->number] = root.get();
+    if (tag_) root->tag = tag_(key);
   }
   ++root->opened;
   return {.root = root.get()};
 }
+
+void RadixTree::TagRoots(std::function<uint32_t(const BlockKey&)> tag) {
+  tag_ = std::move(tag);
+  for (const auto& [key, root] : roots_) root->tag = tag_(key);
+}
+
+uint32_t RadixTree::root_tag(const Root& root) { return root.tag; }
+uint32_t RadixTree::root_tag(NodeId node) const { return root_numbers_[At(node).root]->tag; }
 
 void RadixTree::CloseRoot(Root* root) {
   PREFIXD_CHECK(root->opened > 0);

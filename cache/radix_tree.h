@@ -29,6 +29,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -60,6 +61,9 @@ class RadixTree {
   // OpenRoot requires one CloseRoot before the tree is destroyed.
   Position OpenRoot(const BlockKey& key);
   void CloseRoot(Root* root);
+  // A number of the caller's for each root, such as its tenant; 0 at first. Of those there are, and of those
+  // that are opened later.
+  void TagRoots(std::function<uint32_t(const BlockKey&)> tag);
   // Returns the position at a root without opening it; nothing when there is no such root.
   std::optional<Position> FindRoot(const BlockKey& key) const;
 
@@ -146,6 +150,8 @@ class RadixTree {
   uint32_t depth(NodeId node) const { return At(node).depth; }
   // A small number that all nodes of one root share.
   uint32_t root_number(NodeId node) const { return At(node).root; }
+  uint32_t root_tag(NodeId node) const;
+  static uint32_t root_tag(const Root& root);
 
   uint32_t size() const { return size_; }
   // Every node id is below it.
@@ -217,6 +223,7 @@ class RadixTree {
   std::unordered_map<BlockKey, std::unique_ptr<Root>> roots_;
   std::vector<Root*> root_numbers_;  // by number; null: the number is free
   std::vector<uint32_t> free_root_numbers_;
+  std::function<uint32_t(const BlockKey&)> tag_;
 };
 
 }  // namespace prefixd

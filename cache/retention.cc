@@ -118,6 +118,13 @@ std::optional<NodeId> Retention::Victim() const {
   return std::get<2>(*candidates_.begin());
 }
 
+std::optional<NodeId> Retention::Victim(const std::function<bool(NodeId)>& may_go) const {
+  for (const auto& [until, depth, node] : candidates_) {
+    if (may_go(node)) return node;
+  }
+  return std::nullopt;
+}
+
 std::optional<NodeId> Retention::Expired(double now) const {
   if (order_.empty() || std::get<double>(*order_.begin()) > now) return std::nullopt;
   return std::get<2>(*order_.begin());

@@ -16,6 +16,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <limits>
 #include <map>
 #include <optional>
@@ -76,6 +77,8 @@ class Retention {
   void RemoveCandidate(NodeId node);
   bool IsCandidate(NodeId node) const;
   std::optional<NodeId> Victim() const;
+  // The first one that may go; O(candidates).
+  std::optional<NodeId> Victim(const std::function<bool(NodeId)>& may_go) const;
   // A node whose time has come, the first one first.
   std::optional<NodeId> Expired(double now) const;
 

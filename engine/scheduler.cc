@@ -132,8 +132,7 @@ std::vector<PlannedChunk> Scheduler::PlanAhead(const std::function<bool(const Se
 bool Scheduler::CanAdmit(Sequence& next) const {
   if (static_cast<int>(running_.size()) >= limits_.max_sequences) return false;
   next.shared_blocks = next.reads_cache() ? cache_->CountSharedBlocks(next.keys, next.tokens) : 0;
-  const int64_t room =
-      static_cast<int64_t>(cache_->free_blocks()) + cache_->cached_blocks() - OutstandingBlocks();
+  const int64_t room = static_cast<int64_t>(cache_->RoomFor(next.keys.root())) - OutstandingBlocks();
   return running_.empty() || NeededBlocks(next) <= room;
 }
 

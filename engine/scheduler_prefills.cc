@@ -135,7 +135,7 @@ void Scheduler::ExtendChunks(const RowCost& cost, Room room, std::vector<Planned
 // Plans up to `tokens` tokens of a prompt, fewer where blocks are short; how many it planned.
 int Scheduler::PlanPrefill(Sequence& sequence, int tokens, std::vector<PlannedChunk>* plan) {
   const int64_t available =
-      static_cast<int64_t>(sequence.lease.blocks().size()) + cache_->free_blocks() + cache_->cached_blocks();
+      static_cast<int64_t>(sequence.lease.blocks().size()) + cache_->RoomFor(sequence.keys.root());
   const int64_t room = available * cache_->block_tokens() - sequence.ready();
   tokens = static_cast<int>(std::clamp<int64_t>(room, 1, tokens));
   if (!ReserveFor(sequence, sequence.ready() + tokens, *plan)) return 0;

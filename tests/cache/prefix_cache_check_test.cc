@@ -243,20 +243,20 @@ TEST(PrefixCacheCheckDeathTest, FindsDamagedReferences) {
 TEST(PrefixCacheCheckDeathTest, FindsDamagedCandidates) {
   for (const Tier tier : {Tier::kDevice, Tier::kHost}) {
     const auto remove = [tier](Scene& s) {
-      s.inside.tier(tier).eviction->RemoveCandidate(s.Node(kCandidate));
+      s.inside.tier(tier).eviction.RemoveCandidate(s.Node(kCandidate));
     };
     EXPECT_DEATH(Damaged(remove), "as an eviction candidate");
     const auto add_inner = [tier](Scene& s) {
-      s.inside.tier(tier).eviction->AddCandidate(s.Node(kInner), s.inside.UseOf(s.Node(kInner)));
+      s.inside.tier(tier).eviction.AddCandidate(s.Node(kInner), s.inside.UseOf(s.Node(kInner)));
     };
     EXPECT_DEATH(Damaged(add_inner), "as an eviction candidate");
     const auto add_spilling = [tier](Scene& s) {
-      s.inside.tier(tier).eviction->AddCandidate(s.Node(kSpilling), s.inside.UseOf(s.Node(kSpilling)));
+      s.inside.tier(tier).eviction.AddCandidate(s.Node(kSpilling), s.inside.UseOf(s.Node(kSpilling)));
     };
     EXPECT_DEATH(Damaged(add_spilling), "as an eviction candidate");
   }
   EXPECT_DEATH(Damaged([](Scene& s) {
-                 s.Device().eviction->AddCandidate(s.Node(kLeaf), s.inside.UseOf(s.Node(kLeaf)));
+                 s.Device().eviction.AddCandidate(s.Node(kLeaf), s.inside.UseOf(s.Node(kLeaf)));
                }),
                "as an eviction candidate");
 }
@@ -326,10 +326,9 @@ TEST(PrefixCacheCheckDeathTest, FindsDamagedTransfers) {
                  s.inside.loads.insert(std::move(load));
                }),
                "the node of transfer .+ is gone");
-  EXPECT_DEATH(Damaged([](Scene& s) {
-                 s.inside.tree.ClearBlock(s.Node(kSpilling), s.Running(kSpilling).from);
-               }),
-               "the source of transfer .+ is gone");
+  EXPECT_DEATH(
+      Damaged([](Scene& s) { s.inside.tree.ClearBlock(s.Node(kSpilling), s.Running(kSpilling).from); }),
+      "the source of transfer .+ is gone");
   EXPECT_DEATH(Damaged([](Scene& s) { s.Running(kLoading).from = Tier::kHost; }),
                "the source of transfer .+ is gone");
   EXPECT_DEATH(Damaged([](Scene& s) { s.Device().pool.Publish(s.Running(kLoading).to_block); }),
@@ -338,6 +337,14 @@ TEST(PrefixCacheCheckDeathTest, FindsDamagedTransfers) {
       Damaged([](Scene& s) { s.inside.tier(Tier::kHost).pool.Discard(s.Running(kShared).to_block); }),
       "the target of transfer");
 }
+
+}  // namespace
+
+struct TenantEvictionTestPeer {
+  static auto& Policy(TenantEviction* eviction) { return eviction->policy_; }
+};
+
+namespace {
 
 // A policy whose own invariants do not hold. It has the candidates of another one.
 class BrokenPolicy final : public EvictionPolicy {
@@ -363,8 +370,8 @@ TEST(PrefixCacheCheckDeathTest, FindsDamagedComponents) {
     EXPECT_DEATH(Damaged([tier](Scene& s) { BlockPoolTestPeer::MiscountCached(&s.inside.pool(tier)); }),
                  "blocks are cached, not");
     const auto replace = [tier](Scene& s) {
-      auto& eviction = s.inside.tier(tier).eviction;
-      eviction = std::make_unique<BrokenPolicy>(std::move(eviction));
+      auto& policy = TenantEvictionTestPeer::Policy(&s.inside.tier(tier).eviction);
+      policy = std::make_unique<BrokenPolicy>(std::move(policy));
     };
     EXPECT_DEATH(Damaged(replace), "a broken policy");
   }

@@ -7,9 +7,56 @@
 namespace prefixd::sim {
 
 void Simulation::Check() {
+  CheckTenants();
   cache_->CheckInvariants();
   scheduler_->CheckInvariants();
   for (const auto& sequence : scheduler_->running()) CheckKv(*sequence);
+}
+
+bool Simulation::IsBusy(uint64_t tenant) const {
+  for (const auto* list : {&scheduler_->queued(), &scheduler_->running()})
+    for (const auto& sequence : *list)
+      if (static_cast<uint64_t>(TenantOf(sequence->id)) == tenant) return true;
+  return false;
+}
+
+uint32_t Simulation::BlocksOf(uint64_t tenant, size_t at) const {
+  return cache_->tenant_blocks(tenant - 1, static_cast<Tier>(at));
+}
+
+// Loads that have lost a block of the host tier, maybe.
+uint64_t Simulation::LostSources() const {
+  const auto& loads = cache_->stats().loads;
+  return loads[static_cast<size_t>(TransferResult::kMissing)] +
+         loads[static_cast<size_t>(TransferResult::kCorrupt)];
+}
+
+void Simulation::NoteTenants() {
+  for (uint64_t i = 0; i < kTenants; ++i) {
+    had_[i].idle = !IsBusy(i + 1);
+    for (size_t at = 0; at < kPoolTiers; ++at) had_[i].blocks[at] = BlocksOf(i + 1, at);
+  }
+  evicted_before_ = cache_->stats().evicted_blocks;
+  lost_before_ = LostSources();
+}
+
+void Simulation::CheckTenants() {
+  if (LostSources() != lost_before_) return;
+  for (uint64_t i = 0; i < kTenants; ++i) {
+    if (!had_[i].idle || IsBusy(i + 1)) continue;
+    for (size_t at = 0; at < kPoolTiers; ++at) {
+      const BlockShare& share = shares_[i].shares[at];
+      const uint32_t had = had_[i].blocks[at];
+      const uint32_t has = BlocksOf(i + 1, at);
+      // Blocks of its own give way to those that its own transfers fill.
+      const size_t coming = cache_->running_transfers();
+      PREFIXD_CHECK(has + coming >= std::min(had, share.guaranteed))
+          << "tenant " << i + 1 << " had " << had << " blocks of tier " << at << ", has " << has
+          << ", and is guaranteed " << share.guaranteed;
+      if (had > 0 && had <= share.guaranteed && cache_->stats().evicted_blocks[at] > evicted_before_[at])
+        ++seen_.guarded;
+    }
+  }
 }
 
 void Simulation::CheckKv(const Sequence& s) {
@@ -54,6 +101,10 @@ void Simulation::CheckAtRest() {
   for (const Tier tier : {Tier::kDevice, Tier::kHost}) {
     PREFIXD_CHECK(cache_->leased_blocks(tier) == 0);
     PREFIXD_CHECK(cache_->free_blocks(tier) + cache_->cached_blocks(tier) == cache_->capacity(tier));
+  }
+  for (uint64_t i = 0; i < kTenants && !options_.forgets_guarantees; ++i) {
+    for (size_t at = 0; at < kPoolTiers; ++at)
+      PREFIXD_CHECK(BlocksOf(i + 1, at) <= shares_[i].shares[at].most) << "tenant " << i + 1;
   }
   uint64_t bad_loads = 0, damaged = 0;
   for (size_t i = 1; i < kTransferResults; ++i) bad_loads += cache_->stats().loads[i];

@@ -3,6 +3,7 @@
 //   prefixd_sim --seed N                   one seed
 //   prefixd_sim --seeds COUNT [--from N]   so many, from N on; 0 when it is not given
 //   prefixd_sim --timed ...                the same with times in place of faults: see timed_seeds.h
+//   prefixd_sim --planted ...              a cache that does not know what tenants are guaranteed: it aborts
 //
 // Prints what happened. When a law is violated it aborts and names the seed and the event. When a count of
 // many seeds stays 0 it fails: such a simulation tests less than it says.
@@ -87,6 +88,7 @@ bool Print(const Seen& seen) {
   line("spills_failed", seen.spills[static_cast<size_t>(TransferResult::kFailed)]);
   line("spills_corrupt", seen.spills[static_cast<size_t>(TransferResult::kCorrupt)]);
   line("parts", seen.parts);
+  line("guarded", seen.guarded);
   line(seen.decisions);
   return line.all();
 }
@@ -111,9 +113,9 @@ bool PrintTimed(const TimedSeen& seen) {
 }
 
 // Returns whether all seeds together hold what many of them must.
-bool RunSeeds(uint64_t from, uint64_t count) {
+bool RunSeeds(uint64_t from, uint64_t count, Seen (*simulate)(uint64_t) = SimulateSeed) {
   Seen seen;
-  for (uint64_t i = 0; i < count; ++i) seen.Add(SimulateSeed(from + i));
+  for (uint64_t i = 0; i < count; ++i) seen.Add(simulate(from + i));
   if (Print(seen) || count < kMany) return true;
   std::fprintf(stderr, "prefixd_sim: something never happened\n");
   return false;
@@ -133,12 +135,13 @@ bool RunTimedSeeds(uint64_t from, uint64_t count) {
 int Main(int argc, char** argv) {
   uint64_t from = 0;
   std::optional<uint64_t> count;
-  const bool timed = argc > 1 && std::string_view(argv[1]) == "--timed";
-  for (int i = timed ? 2 : 1; i < argc; i += 2) {
+  const std::string_view mode = argc > 1 ? argv[1] : "";
+  const bool timed = mode == "--timed", planted = mode == "--planted";
+  for (int i = timed || planted ? 2 : 1; i < argc; i += 2) {
     const std::string_view name = argv[i];
     const std::optional<uint64_t> value = i + 1 < argc ? Number(argv[i + 1]) : std::nullopt;
     if (!value || (name != "--seed" && name != "--seeds" && name != "--from")) {
-      std::fprintf(stderr, "usage: prefixd_sim [--timed] --seed N | --seeds COUNT [--from N]\n");
+      std::fprintf(stderr, "usage: prefixd_sim [--timed | --planted] --seed N | --seeds COUNT [--from N]\n");
       return 2;
     }
     if (name != "--seeds") from = *value;
@@ -146,7 +149,11 @@ int Main(int argc, char** argv) {
   }
   SetLogLevel(LogLevel::kError);  // what a store says of its failed writes is no news here
   std::signal(SIGABRT, SayWhere);
-  return (timed ? RunTimedSeeds : RunSeeds)(from, count.value_or(1)) ? 0 : 1;
+  const uint64_t seeds = count.value_or(1);
+  return (timed ? RunTimedSeeds(from, seeds)
+                : RunSeeds(from, seeds, planted ? SimulatePlanted : SimulateSeed))
+             ? 0
+             : 1;
 }
 
 }  // namespace

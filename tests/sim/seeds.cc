@@ -11,7 +11,8 @@ void Seen::Add(const Seen& other) {
   add(&Seen::steps, &Seen::failed_steps, &Seen::finished, &Seen::cancelled, &Seen::preemptions,
       &Seen::crashes, &Seen::rests, &Seen::host_tokens, &Seen::disk_tokens, &Seen::recovered_records,
       &Seen::recovered_tokens, &Seen::shared_tokens, &Seen::damaged_reads, &Seen::nonfinite,
-      &Seen::collisions, &Seen::operations, &Seen::refused, &Seen::refused_loads, &Seen::parts);
+      &Seen::collisions, &Seen::operations, &Seen::refused, &Seen::refused_loads, &Seen::parts,
+      &Seen::guarded);
   for (size_t i = 0; i < kLoadDecisions; ++i) decisions[i] += other.decisions[i];
   for (size_t i = 0; i < kTransferResults; ++i) {
     loads[i] += other.loads[i];
@@ -35,5 +36,7 @@ Seen SimulateSeed(uint64_t seed) {
     if (seen.operations < options.fail_at) return all;
   }
 }
+
+Seen SimulatePlanted(uint64_t seed) { return Simulate({.seed = seed, .forgets_guarantees = true}); }
 
 }  // namespace prefixd::sim

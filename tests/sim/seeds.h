@@ -12,8 +12,9 @@ struct Options {
   uint64_t seed = 0;
   int events = 300;
   bool random_faults = true;
-  bool real_disk = false;  // a DiskStore on a disk that fails, in place of a model
-  uint64_t fail_at = 0;    // this operation of the medium fails, counted from 1; 0: none
+  bool real_disk = false;           // a DiskStore on a disk that fails, in place of a model
+  bool forgets_guarantees = false;  // a planted bug
+  uint64_t fail_at = 0;             // this operation of the medium fails, counted from 1; 0: none
 };
 
 // What happened. A simulation in which something never happens does not test it.
@@ -23,6 +24,7 @@ struct Seen {
   uint64_t damaged_reads = 0, nonfinite = 0, collisions = 0, operations = 0, refused = 0;
   uint64_t parts = 0;  // chunks that were computed while later blocks were loaded
   uint64_t refused_loads = 0;
+  uint64_t guarded = 0;  // events in which others evicted, while a tenant had no more than its guarantee
   std::array<uint64_t, kTransferResults> loads{}, spills{};
   std::array<uint64_t, kLoadDecisions> decisions{};
 
@@ -36,5 +38,7 @@ Seen Simulate(const Options& options);
 // Simulates the seed as its number says: with random faults or, every eighth, once for each operation of the
 // medium, which then fails alone. Another eighth of the seeds has a real DiskStore.
 Seen SimulateSeed(uint64_t seed);
+// The same with a planted bug: the cache does not know what tenants are guaranteed.
+Seen SimulatePlanted(uint64_t seed);
 
 }  // namespace prefixd::sim

@@ -39,12 +39,14 @@ Simulation::Simulation(const Options& options)
   } else {
     disk_ = std::make_unique<ModelDisk>(capacity, &faults_, std::move(on_drop));
   }
+  SetShares();
   Start();
 }
 
 Seen Simulation::Run() {
   for (int i = 0; i < options_.events; ++i) {
     current_event = static_cast<uint64_t>(i);
+    NoteTenants();
     Event();
     Check();
   }
@@ -67,7 +69,8 @@ PrefixCache::Options Simulation::CacheOptions() {
   options.disk = disk_tier_;
   options.write_through = random_.Chance(0.5);
   options.max_transfers = static_cast<uint32_t>(random_.Between(1, 9));
-  if (random_.Chance(0.3)) options.spill_reserve = static_cast<uint32_t>(random_.Below(blocks_));
+  if (random_.Chance(0.3))
+    options.spill_reserve = static_cast<uint32_t>(random_.Below(blocks_ - most_guaranteed_));
   options.key = Key();
   const auto policies = EvictionPolicyNames();
   options.eviction = policies[random_.Below(policies.size())];
@@ -108,6 +111,8 @@ void Simulation::Start() {
   scheduler_ = std::make_unique<Scheduler>(
       SchedulerLimits{.max_sequences = static_cast<int>(random_.Between(1, 4)), .step_tokens = step_tokens},
       cache_.get());
+  had_ = {};
+  TellShares();
   bad_copies_ = nonfinite_ = 0;
   bad_reads_before_ = disk_->bad_reads();
   damaged_before_ = disk_->damaged_reads();
@@ -166,6 +171,7 @@ void Simulation::Event() {
   if (dice < 255) return cache_->SpillAll(random_.Below(2 * blocks_ + 1));
   if (dice < 262) return Crash();
   if (dice < 268) return Rest();
+  if (dice < 270) return ChangeShares();
   if (dice < 550) return RunJob();
   if (!plan_.empty()) return Collect();
   Launch();
@@ -181,8 +187,9 @@ void Simulation::Submit() {
   const size_t extra = random_.Below(static_cast<uint64_t>(3 * block_tokens_)) + 1;
   for (size_t i = 0; i < extra; ++i) prompt.push_back(static_cast<TokenId>(random_.Below(2)));
   const int answer = static_cast<int>(random_.Between(1, 4));
-  const auto longest = static_cast<size_t>(block_tokens_ * static_cast<int>(blocks_ - 1) - answer);
-  if (block_tokens_ * static_cast<int>(blocks_ - 1) <= answer) return;
+  const int room = block_tokens_ * static_cast<int>(blocks_ - most_guaranteed_ - 1);
+  const auto longest = static_cast<size_t>(room - answer);
+  if (room <= answer) return;
   if (prompt.size() > longest) prompt.resize(longest);
   if (past_.size() < 8) {
     past_.push_back(prompt);
@@ -196,10 +203,40 @@ void Simulation::Submit() {
   request.prefix_use = RandomUse(random_, static_cast<int>(request.prompt.size()));
   request.listener = std::make_shared<Listener>();
   const RequestId id = ++last_id_;
-  const BlockKey root{.low = static_cast<uint64_t>(TenantOf(id))};
+  // The requests of a tenant have one of two salts.
+  const BlockKey root{.low = id / 5 % 2, .high = static_cast<uint64_t>(TenantOf(id))};
   BlockKeys keys(root, block_tokens_, Key());
   scheduler_->Enqueue(std::make_unique<Sequence>(id, std::move(request), std::move(keys)));
   ++accepted_;
+}
+
+// Guarantees leave room for a sequence of the longest prompt.
+void Simulation::SetShares() {
+  most_guaranteed_ = random_.Chance(0.5) ? static_cast<uint32_t>(random_.Below(blocks_ / 2 + 1)) : 0;
+  ChangeShares();
+}
+
+void Simulation::ChangeShares() {
+  std::array<uint64_t, kPoolTiers> left = {most_guaranteed_, host_blocks_};
+  for (uint64_t i = 0; i < kTenants; ++i) {
+    shares_[i] = {.tenant = i + 1};
+    for (size_t at = 0; at < kPoolTiers; ++at) {
+      BlockShare& share = shares_[i].shares[at];
+      share.guaranteed = static_cast<uint32_t>(random_.Below(left[at] + 1));
+      left[at] -= share.guaranteed;
+      if (random_.Chance(0.3)) share.most = share.guaranteed + static_cast<uint32_t>(random_.Below(4));
+    }
+  }
+  if (cache_ != nullptr) TellShares();
+  had_ = {};
+}
+
+void Simulation::TellShares() {
+  std::vector<PrefixCache::TenantBlocks> told(shares_.begin(), shares_.end());
+  for (PrefixCache::TenantBlocks& tenant : told) {
+    if (options_.forgets_guarantees) tenant.shares = {};
+  }
+  cache_->SetTenants(std::move(told));
 }
 
 void Simulation::Cancel() {

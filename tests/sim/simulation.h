@@ -10,14 +10,18 @@
 //   2. Every lease has exactly the KV of its tokens.
 //   3. Cached and computed tokens of a prompt sum to its length, and the reasons of its misses to what was
 //      computed.
-//   4. After a crash, each record that was durable and not told dropped is on the disk as soon as the scan
+//   4. What tenants are guaranteed stays while they do nothing, whatever others do: a tenant that had at most
+//      so many blocks of a tier in memory loses none, and one that had more keeps as many. Nobody has more
+//      than its share at rest.
+//   5. After a crash, each record that was durable and not told dropped is on the disk as soon as the scan
 //      has passed it.
 // At rest, when no request is left and all transfers have ended:
-//   5. Every accepted request has ended. Nothing is leased, nothing waits for the disk.
-//   6. Every load that went wrong is counted once, and every damaged record that was read as damaged. None is
+//   6. Every accepted request has ended. Nothing is leased, nothing waits for the disk.
+//   7. Every load that went wrong is counted once, and every damaged record that was read as damaged. None is
 //      read again before it is written again.
 #pragma once
 
+#include <array>
 #include <memory>
 #include <set>
 #include <vector>
@@ -63,8 +67,17 @@ class Simulation {
   void Check();
   void CheckKv(const Sequence& sequence);
   void CheckAtRest();
+  void SetShares();
+  void ChangeShares();
+  void TellShares();
+  void NoteTenants();
+  uint64_t LostSources() const;
+  uint32_t BlocksOf(uint64_t tenant, size_t at) const;
+  void CheckTenants();
   bool Busy() const { return !scheduler_->queued().empty() || !scheduler_->running().empty(); }
-  TokenId TenantOf(RequestId id) const { return static_cast<TokenId>(id % 5 == 0 ? 1 : 0); }
+  // Most requests are of tenant 0, which has no share.
+  TokenId TenantOf(RequestId id) const { return static_cast<TokenId>(id % 5 < 3 ? 0 : id % 5 - 2); }
+  bool IsBusy(uint64_t tenant) const;
   bool CopyFails(const Transfer& transfer);
   bool IsFinite();
 
@@ -96,6 +109,16 @@ class Simulation {
   RequestId last_id_ = 0;
   uint64_t accepted_ = 0, ended_ = 0;
   std::vector<std::vector<TokenId>> past_;
+  static constexpr uint64_t kTenants = 3;  // with a share, from tenant 1 on
+  std::array<PrefixCache::TenantBlocks, kTenants> shares_{};
+  uint32_t most_guaranteed_ = 0;  // blocks of the device, to all
+  struct Had {
+    bool idle = false;  // before the event
+    std::array<uint32_t, kPoolTiers> blocks{};
+  };
+  std::array<Had, kTenants> had_{};
+  std::array<uint64_t, kPoolTiers> evicted_before_{};
+  uint64_t lost_before_ = 0;
   Seen seen_;
 };
 
