@@ -16,9 +16,9 @@ using NodeId = uint32_t;  // index of a node in the tree; reused after the node 
 inline constexpr NodeId kNoNode = std::numeric_limits<NodeId>::max();
 
 // How requests have used a node. It is what a policy may want to know; the policies so far read last_use,
-// depth, admissions, request_class and copied, and TenantEviction the tenant. The cache keeps it in the node, so it outlives the KV of the
-// node for as long as the ghost index knows the node. Times are numbers of a clock that grows by one whenever
-// a lease gives back its blocks.
+// depth, admissions, request_class and copied, and TenantEviction the tenant. The cache keeps it in the node,
+// so it outlives the KV of the node for as long as the ghost index knows the node. Times are numbers of a
+// clock that grows by one whenever a lease gives back its blocks.
 struct NodeUse {
   uint64_t last_use = 0;      // when a lease last gave the node back
   uint32_t depth = 0;         // number of blocks before it in its sequence

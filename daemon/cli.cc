@@ -247,8 +247,10 @@ ConvertOptions CollectConvertOptions(const Given& given) {
 
 KeysOptions CollectKeysOptions(const Given& given, Faults* faults) {
   KeysOptions options{.fields = {}, .draw = given.IsSet("new")};
-  for (const char* const name : {"tenant", "rights", "requests-per-minute", "tokens-per-minute", "weight"}) {
-    if (const std::string* value = given.Find(name)) options.fields.push_back(name + ("=" + *value));
+  for (const OptionSpec& flag : given.command->flags) {
+    const std::string* value = given.Find(flag.name);
+    if (value != nullptr && flag.name != "new")
+      options.fields.push_back(std::string(flag.name) + "=" + *value);
   }
   const std::string& word = given.arguments[0];
   if (!word.empty() && word != "hash")

@@ -69,6 +69,10 @@ constexpr OptionSpec kKeys[] = {
     Value("requests-per-minute", "N", "requests that the tenant may send; without it there is no limit"),
     Value("tokens-per-minute", "N", "tokens of prompts and answers that it may take"),
     Value("weight", "N", "its part of the steps beside other tenants; without it 1"),
+    Value("guaranteed-device-cache", "SIZE", "bytes of the device cache that no other tenant evicts"),
+    Value("guaranteed-host-cache", "SIZE", "the same of the host cache"),
+    Value("max-device-cache", "SIZE", "bytes of the device cache that it has at most"),
+    Value("max-host-cache", "SIZE", "the same of the host cache"),
 };
 
 constexpr CommandSpec kCommands[] = {

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <map>
 #include <span>
 #include <sstream>
 #include <utility>
@@ -81,6 +82,29 @@ MetricFamily MakeTenants(std::string name, std::string help, const S& snapshot, 
   return family;
 }
 
+// The bytes of the cache that named tenants have, of those with limits of the cache.
+MetricFamily MakeTenantCaches(const S& snapshot) {
+  MetricFamily family{"prefixd_tenant_cache_bytes",
+                      "Bytes of KV of a tenant that has limits of the cache, by tier.",
+                      MetricType::Gauge,
+                      {}};
+  if (snapshot.engine.tenants == nullptr) return family;
+  std::map<std::string_view, size_t> places;
+  for (const TenantCache& tenant : *snapshot.engine.tenants) places.emplace(tenant.tenant, places.size());
+  for (const KeyRing::Taken& taken : snapshot.tenants) {
+    const auto place = places.find(taken.id);
+    if (place == places.end()) continue;
+    for (size_t tier = 0; tier < kPoolTiers; ++tier) {
+      ClientMetric metric;
+      metric.label = {{"tenant", taken.tenant}, {"tier", tier == 0 ? "device" : "host"}};
+      metric.gauge.value = static_cast<double>(snapshot.engine.tenant_blocks[place->second][tier] *
+                                               snapshot.engine.block_bytes);
+      family.metric.push_back(std::move(metric));
+    }
+  }
+  return family;
+}
+
 // A gauge of constant 1; its labels are the information.
 MetricFamily MakeInfo(std::string name, std::string help, std::vector<ClientMetric::Label> labels) {
   ClientMetric metric;
@@ -106,6 +130,8 @@ std::string RenderMetrics(const MetricsSnapshot& snapshot) {
                                    "Tokens of prompts and answers of a tenant; at rest the sum of "
                                    "usage.total_tokens, unanswered requests included.",
                                    snapshot, &KeyRing::Taken::tokens));
+    if (MetricFamily caches = MakeTenantCaches(snapshot); !caches.metric.empty())
+      families.push_back(std::move(caches));
   }
   families.push_back(MakeInfo("prefixd_build_info",
                               "Version of prefixd, and the commit that it was built from.",

@@ -15,7 +15,10 @@ std::string Joined(const std::vector<std::string>& names) {
 }  // namespace
 
 void RunningConfig::Reload() {
-  const Result<struct Reload> reload = ReadReload(options(), keys_->Read(), reader_);
+  Result<struct Reload> reload = ReadReload(options(), keys_->Read(), reader_);
+  if (reload.ok()) {
+    if (const Status fits = check_(reload->keys); !fits.ok()) reload = fits;
+  }
   {
     MutexLock lock(mutex_);
     refused_ = !reload.ok();

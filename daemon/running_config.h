@@ -3,7 +3,9 @@
 // Threads: the main thread calls Reload, any thread the others.
 #pragma once
 
+#include <functional>
 #include <string>
+#include <vector>
 
 #include "base/mutex.h"
 #include "daemon/api/key_ring.h"
@@ -14,9 +16,10 @@ namespace prefixd {
 
 class RunningConfig {
  public:
-  // `keys` and `tls` get what is in the files when these are read again.
-  RunningConfig(const Options& options, OptionsReader reader, KeyRing* keys, TlsContext* tls)
-      : reader_(std::move(reader)), keys_(keys), tls_(tls), options_(options) {}
+  using KeysCheck = std::function<Status(const std::vector<ApiKey>&)>;
+  // `keys` and `tls` get what is in the files when these are read again, unless `check` refuses the keys.
+  RunningConfig(const Options& options, OptionsReader reader, KeysCheck check, KeyRing* keys, TlsContext* tls)
+      : reader_(std::move(reader)), check_(std::move(check)), keys_(keys), tls_(tls), options_(options) {}
 
   // Reads the options again. What can change takes effect, and the log says what did and what did not. When
   // anything is wrong, nothing changes, and the log and check() say so.
@@ -36,6 +39,7 @@ class RunningConfig {
 
  private:
   const OptionsReader reader_;
+  const KeysCheck check_;
   KeyRing* const keys_;
   TlsContext* const tls_;
   mutable Mutex mutex_;

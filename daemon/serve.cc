@@ -70,7 +70,10 @@ class ServerProcess {
   ServerProcess(const Options& options, ServePlan plan, OptionsReader reader)
       : options_(options),
         plan_(std::move(plan)),
-        config_(options, std::move(reader), &context_.api_keys, tls_.get()) {
+        config_(
+            options, std::move(reader),
+            [this](const std::vector<ApiKey>& keys) { return CheckTenantCaches(keys, plan_.cache_room); },
+            &context_.api_keys, tls_.get()) {
     FillContext();
   }
 
@@ -234,6 +237,7 @@ class ServerProcess {
     context_.constraints = constraints_.get();
     context_.bos = loaded_.model->bos;
     context_.defaults = SamplingDefaults(loaded_.model->generation);
+    loaded_.engine->SetTenants(TenantCachesOf(context_.api_keys.Read()));
     engine_thread_ = std::make_unique<EngineThread>(loaded_.engine.get());
     state_.set_phase(ServerPhase::kServing);
     NotifyReady("serving " + plan_.served_name + " on " + server_->url());
@@ -246,6 +250,11 @@ class ServerProcess {
     if (engine_thread_ == nullptr || watchdog_.Tick(engine_thread_->progress())) NotifyWatchdog();
   }
 
+  void Reload() {
+    config_.Reload();
+    loaded_.engine->SetTenants(TenantCachesOf(context_.api_keys.Read()));
+  }
+
   // Returns false when the device is lost.
   bool ServeUntilSignal(StopSignals& signals) {
     milliseconds tick = plan_.device_info ? std::min(watchdog_.tick(), kTick) : watchdog_.tick();
@@ -253,7 +262,7 @@ class ServerProcess {
     do {
       TickWatchdog();
       if (loaded_.backend->lost()) return false;
-      if (signals.TakeReload()) config_.Reload();
+      if (signals.TakeReload()) Reload();
       if (admin_ != nullptr) admin_->Sample();
     } while (!signals.Wait(tick));
     return true;

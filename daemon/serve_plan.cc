@@ -148,7 +148,12 @@ Status FillLimits(const Options& options, Backend& backend, ServePlan* plan) {
   PREFIXD_ASSIGN_OR_RETURN(plan->limits, DeriveEngineLimits(options, facts, plan->memory));
   plan->limits.warnings.insert(plan->limits.warnings.end(), plan->tiers.warnings.begin(),
                                plan->tiers.warnings.end());
-  return Status::Ok();
+  // Beside what is guaranteed, a sequence of the whole context finds room, and a copy of a block.
+  const auto of_sequence = static_cast<uint64_t>(plan->limits.context / plan->limits.block_tokens + 2);
+  plan->cache_room = {
+      (plan->limits.blocks - std::min<uint64_t>(plan->limits.blocks, of_sequence)) * layout.BlockBytes(),
+      plan->tiers.host_blocks * uint64_t{layout.BlockBytes()}};
+  return CheckTenantCaches(plan->api_keys, plan->cache_room);
 }
 
 }  // namespace

@@ -21,6 +21,7 @@
 #include "daemon/memory_limit.h"
 #include "daemon/options.h"
 #include "daemon/sizing.h"
+#include "daemon/tenant_caches.h"
 #include "daemon/tier_plan.h"
 #include "engine/engine.h"
 #include "engine/loaded_model.h"
@@ -53,6 +54,7 @@ struct ServePlan {
   std::optional<DeviceInfo> device_info;
   TierPlan tiers;
   EngineLimits limits;
+  CacheRoom cache_room{};  // that can be guaranteed to tenants
 };
 
 // The entries of a file of keys (daemon/api/api_key.h). kInvalidArgument names the option: the file cannot be

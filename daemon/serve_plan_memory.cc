@@ -7,6 +7,7 @@
 #include "daemon/http_memory.h"
 #include "daemon/limit_table.h"
 #include "daemon/memory_limit.h"
+#include "engine/inbox.h"
 #include "engine/sequence.h"
 #include "kernels/logit_row.h"
 #include "model/model_loader.h"
@@ -15,7 +16,8 @@ namespace prefixd {
 namespace {
 
 uint64_t Sequences(const Options& options) {
-  return static_cast<uint64_t>(options.max_sequences + options.max_queue);
+  const auto queue = static_cast<int>(options.max_queue);
+  return static_cast<uint64_t>(options.max_sequences + queue + Inbox::Reserve(queue));
 }
 
 // One entry of a hash table of the standard library: the node with its heap header, and its buckets while
@@ -65,7 +67,8 @@ uint64_t TokenBytes(const Options& options, int context, int vocab) {
   constexpr uint64_t kSequence =
       sizeof(Sequence) + (uint64_t{4} << 10) + Limit<uint64_t>("logit-biases") * sizeof(LogitBias);
   const auto block = static_cast<uint64_t>(options.block_tokens);
-  const auto prompts = static_cast<uint64_t>(MaxTokensInFlight(options, context));
+  const int64_t in_flight = MaxTokensInFlight(options, context);
+  const auto prompts = static_cast<uint64_t>(in_flight + Inbox::Reserve(in_flight, context));
   const uint64_t running = static_cast<uint64_t>(options.max_sequences) * static_cast<uint64_t>(context);
   const uint64_t distinct =
       std::min(prompts + running, Sequences(options) * static_cast<uint64_t>(std::min(context, vocab)));

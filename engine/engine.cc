@@ -32,10 +32,11 @@ struct Engine::Impl {
       : options(asked),
         model(runs),
         clock(clock_in),
-        inbox(asked.max_queue, asked.max_tokens_in_flight),
+        inbox(asked.max_queue, asked.max_tokens_in_flight, asked.context),
         kv(std::move(memory)),
         port(lower_tiers ? lower_tiers(kv->pool(), [this] { WakeBetweenSteps(); }) : nullptr),
         cache(CacheOptions(asked, runs->shape()), kv.get(), port.get()),
+        tenants(asked.fingerprint, runs->shape().Kv(asked.block_tokens, asked.kv_dtype).BlockBytes()),
         scheduler({.max_sequences = asked.max_sequences,
                    .step_tokens = asked.step_tokens,
                    .prompt_logit_rows = asked.prompt_logit_rows},
@@ -65,6 +66,7 @@ struct Engine::Impl {
   const std::unique_ptr<KvMemory> kv;
   const std::unique_ptr<TransferPort> port;  // null: there is no lower tier
   PrefixCache cache;
+  TenantCaches tenants;
   TenantGhost ghost;
   Scheduler scheduler;
   WhatIf what_if;
@@ -173,6 +175,11 @@ void Engine::SpillAll(uint64_t most_blocks) {
   impl_->inbox.Wake();
 }
 
+void Engine::SetTenants(std::vector<TenantCache> tenants) {
+  impl_->tenants.Set(std::move(tenants));
+  impl_->inbox.Wake();
+}
+
 bool Engine::idle() const { return impl_->alive.load() == 0; }
 
 // A load that is late wakes nobody: whether to wait for it on has to be asked again.
@@ -263,6 +270,7 @@ void Engine::Impl::WakeBetweenSteps() {
 }
 
 void Engine::Impl::TakeInbox() {
+  tenants.Tell(&cache);
   Inbox::Content content = inbox.Take();
   taken += content.submitted.size();
   for (auto& sequence : content.submitted) scheduler.Enqueue(std::move(sequence));
@@ -297,7 +305,7 @@ bool Engine::Impl::LaunchStep() {
     sequence.was_scheduled = true;
     sequence.times.scheduled = now;
     live_stats.queue_time.Add(now - sequence.times.submitted);
-    inbox.LeftQueue();
+    inbox.LeftQueue(sequence);
   };
   std::vector<PlannedChunk> plan = scheduler.Plan(budget, on_admit);
   if (port != nullptr) live_stats.tier_seconds += clock->NowSeconds() - now;
@@ -455,9 +463,9 @@ void Engine::Impl::Finish(RequestId id, RequestEvent event, FinishReason reason)
   std::unique_ptr<Sequence> s = scheduler.Remove(id);
   if (s == nullptr) return;
   if (port != nullptr) live_stats.tier_seconds += clock->NowSeconds() - begun;
-  if (!s->was_scheduled) inbox.LeftQueue();
+  if (!s->was_scheduled) inbox.LeftQueue(*s);
   if (s->usage.total() == s->prompt_tokens) what_if.Add(s->keys, s->prompt_tokens);
-  inbox.Finished(s->prompt_tokens);
+  inbox.Finished(*s);
   s->times.finished = clock->NowSeconds();
   ++live_stats.finished[static_cast<size_t>(reason)];
   live_stats.end_to_end.Add(s->times.finished - s->times.submitted);
@@ -474,22 +482,15 @@ void Engine::Impl::Finish(RequestId id, RequestEvent event, FinishReason reason)
 void Engine::Impl::Publish() {
   live_stats.running = static_cast<int>(scheduler.running().size());
   live_stats.waiting = static_cast<int>(scheduler.queued().size());
-  for (const Tier tier : {Tier::kDevice, Tier::kHost})
-    live_stats.blocks[static_cast<size_t>(tier)] = BlocksOf(cache, tier);
-  live_stats.pending_disk_blocks = cache.pending_disk_blocks();
-  live_stats.spill_cost = cache.spill_budget().cost();
-  live_stats.spill_chance = cache.spill_budget().chance();
+  ReadCache(cache, tenants.told(), &live_stats);
   if (port != nullptr) live_stats.transfers = port->stats();
   const double unit = budget.prompt_unit_seconds();
   live_stats.prefill_tokens_per_second = unit > 0 ? 1 / unit : 0;
-  for (const Tier tier : {Tier::kHost, Tier::kDisk})
-    live_stats.tier_bytes_per_second[static_cast<size_t>(tier)] = cache.load_planner().bytes_per_second(tier);
   live_stats.draw_cpu_seconds = model->draw_cpu_seconds();
   live_stats.preemptions = scheduler.preemptions();
   live_stats.late_masks = masks.late();
   live_stats.recomputed_tokens = scheduler.recomputed_tokens();
   live_stats.written_tokens = scheduler.written_tokens();
-  live_stats.cache = cache.stats();
   live_stats.ghost_hit_tokens = what_if.hit_tokens();
   MutexLock lock(stats_mutex);
   published = {live_stats, taken};

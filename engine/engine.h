@@ -12,10 +12,10 @@
 // of it is known by then but the tokens that this one draws (Scheduler::PlanAhead). A sequence that ends with
 // such a token is in both; the token that the second one draws for it is dropped.
 //
-// Threads: any thread may call Submit, Cancel, Drain, idle, options, Stats and progress. One thread, the
-// engine thread, calls Advance, Step, WaitForWork and CheckInvariants. Advance and Step call the listeners,
-// and so does the destructor. The engine starts no thread. No other thread may use the engine during its
-// destruction.
+// Threads: any thread may call Submit, Cancel, Drain, SetTenants, idle, options, Stats and progress. One
+// thread, the engine thread, calls Advance, Step, WaitForWork and CheckInvariants. Advance and Step call the
+// listeners, and so does the destructor. The engine starts no thread. No other thread may use the engine
+// during its destruction.
 //
 // Invariants
 //   1. Every request that Submit accepts gets exactly one event with a finish, also when the request is
@@ -54,8 +54,9 @@ struct EngineOptions {
   int max_sequences = 64;   // maximum number of sequences that run at once
   int step_tokens = 512;    // maximum number of tokens that one step computes
   double step_seconds = 0;  // longest step that is planned (engine/step_budget.h); 0: no limit
-  int max_queue = 256;      // maximum number of requests that wait to run
-  // Maximum number of prompt tokens of all unfinished requests; at least `context`.
+  // Maximum number of requests that wait to run, beside those that engine/inbox.h reserves.
+  int max_queue = 256;
+  // Maximum number of prompt tokens of all unfinished requests, beside the reserve; at least `context`.
   int64_t max_tokens_in_flight = int64_t{1} << 40;
   // Maximum number of logit rows in one step for prompts that request log probabilities. The model must have
   // these rows in addition to one row for each sequence.
@@ -116,6 +117,9 @@ class Engine {
   // Makes the cache spill to the disk what is in memory alone, at most `most_blocks` blocks; see
   // PrefixCache::SpillAll, also for 0. It has ended when Stats() says spills_all and no pending_disk_blocks.
   void SpillAll(uint64_t most_blocks);
+  // What tenants may have of the cache from the next turn of the engine thread on, in place of what was said
+  // before. Requires CheckTenantCaches().
+  void SetTenants(std::vector<TenantCache> tenants);
   // Returns whether no request is queued or running.
   bool idle() const;
 

@@ -4,12 +4,15 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <utility>
+#include <vector>
 
 #include "base/latency_histogram.h"
 #include "cache/prefix_cache.h"
 #include "cache/what_if.h"
 #include "engine/request.h"
+#include "engine/tenant_caches.h"
 #include "kernels/attention_reads.h"
 
 namespace prefixd {
@@ -20,11 +23,6 @@ struct BlockCounts {
   uint32_t kept = 0, most_kept = 0;  // by retention, of the cached and leased ones; its budget
   uint32_t capacity() const { return free + cached + leased; }
 };
-
-inline BlockCounts BlocksOf(const PrefixCache& cache, Tier tier) {
-  return {cache.free_blocks(tier), cache.cached_blocks(tier), cache.leased_blocks(tier),
-          cache.kept_blocks(tier), cache.most_kept_blocks(tier)};
-}
 
 // A snapshot of the engine's statistics, before the events that it counts reach the listeners. So a listener
 // that has an event finds it counted. Counters only grow. A request that Submit has accepted is in `running`
@@ -68,7 +66,14 @@ struct EngineStats {
   PrefixCacheStats cache;
   WhatIf::HitTokens ghost_hit_tokens{};  // of tiers of other sizes
   TransferStats transfers;
+  // What tenants may have of the cache, and the blocks that they have, by pool tier.
+  std::shared_ptr<const TenantCaches::List> tenants;  // never null after the first step
+  std::vector<std::array<uint32_t, kPoolTiers>> tenant_blocks;
 };
+
+// Reads what a cache says of itself and of `tenants`.
+void ReadCache(const PrefixCache& cache, const std::shared_ptr<const TenantCaches::List>& tenants,
+               EngineStats* stats);
 
 // As callers may see them: what another tenant has counts as never seen.
 inline EngineStats WithoutTenants(EngineStats stats) {

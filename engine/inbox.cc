@@ -3,28 +3,51 @@
 #include <string>
 #include <utility>
 
+#include "base/check.h"
+
 namespace prefixd {
 
 Status Inbox::Add(std::unique_ptr<Sequence> sequence, const Clock& clock) {
   {
     MutexLock lock(mutex_);
     if (draining_) return Unavailable("shutting down");
-    if (queued_.load() >= max_queue_)
-      return ResourceExhausted("the queue of " + std::to_string(max_queue_) + " requests is full");
-    const int64_t tokens = tokens_.load() + sequence->prompt_tokens;
-    if (tokens > max_tokens_) {
-      return ResourceExhausted("a prompt of " + std::to_string(sequence->prompt_tokens) +
-                               " tokens: " + std::to_string(tokens_.load()) + " are in flight, and " +
-                               std::to_string(max_tokens_) + " are the limit");
-    }
+    const auto own = tenants_.find(sequence->request.share.tenant);
+    PREFIXD_RETURN_IF_ERROR(CheckRoom(own == tenants_.end() ? Load() : own->second, *sequence));
     sequence->times.submitted = clock.NowSeconds();
-    tokens_ += sequence->prompt_tokens;
-    ++queued_;
+    for (Load* const load : {&all_, &tenants_[sequence->request.share.tenant]}) {
+      ++load->queued;
+      load->tokens += sequence->prompt_tokens;
+    }
     ++accepted_;
     content_.submitted.push_back(std::move(sequence));
   }
   filled_.NotifyOne();
   return Status::Ok();
+}
+
+Status Inbox::CheckRoom(const Load& own, const Sequence& sequence) const {
+  const int reserve = Reserve(max_queue_);
+  if (all_.queued >= max_queue_ + (own.queued < reserve ? reserve : 0))
+    return ResourceExhausted("the queue of " + std::to_string(max_queue_) + " requests is full");
+  const int64_t tokens = sequence.prompt_tokens;
+  if (all_.tokens + tokens > max_tokens_ + (own.tokens + tokens <= reserved_tokens_ ? reserved_tokens_ : 0)) {
+    return ResourceExhausted("a prompt of " + std::to_string(tokens) +
+                             " tokens: " + std::to_string(all_.tokens) + " are in flight, and " +
+                             std::to_string(max_tokens_) + " are the limit");
+  }
+  return Status::Ok();
+}
+
+void Inbox::Leave(const std::string& tenant, int queued, int64_t tokens) {
+  MutexLock lock(mutex_);
+  const auto own = tenants_.find(tenant);
+  PREFIXD_CHECK(own != tenants_.end()) << "a sequence of no tenant";
+  for (Load* const load : {&all_, &own->second}) {
+    load->queued -= queued;
+    load->tokens -= tokens;
+    PREFIXD_CHECK(load->queued >= 0 && load->tokens >= 0) << load->queued << ", " << load->tokens;
+  }
+  if (own->second.queued == 0 && own->second.tokens == 0) tenants_.erase(own);
 }
 
 void Inbox::Cancel(RequestId id) {

@@ -6,14 +6,19 @@
 //
 // Invariants
 //   1. At most max_queue accepted sequences have not left the queue, and the prompts of accepted sequences
-//      that have not finished have at most max_tokens tokens.
+//      that have not finished have at most max_tokens tokens; and beside these what is reserved. The reserve
+//      is for sequences whose tenant has no more than the reserve with them, so that a tenant that fills the
+//      queue does not close it to others.
 //   2. Every sequence that Add accepts is in the result of exactly one Take.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <map>
 #include <memory>
+#include <string>
 #include <unordered_set>
 #include <vector>
 
@@ -26,7 +31,14 @@ namespace prefixd {
 
 class Inbox {
  public:
-  Inbox(int max_queue, int64_t max_tokens) : max_queue_(max_queue), max_tokens_(max_tokens) {}
+  static constexpr int Reserve(int max_queue) { return std::max(1, max_queue / 4); }
+  // A prompt has at most `context` tokens.
+  static constexpr int64_t Reserve(int64_t max_tokens, int context) {
+    return std::max<int64_t>(context, max_tokens / 4);
+  }
+
+  Inbox(int max_queue, int64_t max_tokens, int context)
+      : max_queue_(max_queue), max_tokens_(max_tokens), reserved_tokens_(Reserve(max_tokens, context)) {}
 
   // Takes a new sequence and sets its time of submission. kResourceExhausted: the queue, or the tokens of all
   // prompts, would exceed their limit. kUnavailable: after Drain.
@@ -45,24 +57,31 @@ class Inbox {
   void Wait(std::chrono::nanoseconds timeout);
 
   // A sequence has left the queue: it is admitted for the first time, or finished before that.
-  void LeftQueue() { --queued_; }
-  // A sequence has finished; its prompt had that many tokens.
-  void Finished(int prompt_tokens) { tokens_ -= prompt_tokens; }
+  void LeftQueue(const Sequence& sequence) { Leave(sequence.request.share.tenant, 1, 0); }
+  void Finished(const Sequence& sequence) { Leave(sequence.request.share.tenant, 0, sequence.prompt_tokens); }
 
   uint64_t accepted() const { return accepted_.load(); }  // sequences, in all
 
  private:
+  struct Load {
+    int queued = 0;      // accepted, and LeftQueue not yet called
+    int64_t tokens = 0;  // of the prompts of accepted sequences that have not finished
+  };
+  Status CheckRoom(const Load& own, const Sequence& sequence) const REQUIRES(mutex_);
+  void Leave(const std::string& tenant, int queued, int64_t tokens) EXCLUDES(mutex_);
+
   const int max_queue_;
   const int64_t max_tokens_;
+  const int64_t reserved_tokens_;
 
-  Mutex mutex_;
+  mutable Mutex mutex_;
   CondVar filled_;
   Content content_ GUARDED_BY(mutex_);
   bool draining_ GUARDED_BY(mutex_) = false;
   bool woken_ GUARDED_BY(mutex_) = false;  // since the last Take
+  Load all_ GUARDED_BY(mutex_);
+  std::map<std::string, Load> tenants_ GUARDED_BY(mutex_);  // those with a load
   std::atomic<uint64_t> accepted_{0};
-  std::atomic<int> queued_{0};      // accepted, and LeftQueue not yet called
-  std::atomic<int64_t> tokens_{0};  // of the prompts of accepted sequences that have not finished
 };
 
 }  // namespace prefixd

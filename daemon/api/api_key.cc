@@ -5,6 +5,8 @@
 #include <map>
 #include <utility>
 
+#include "base/bytes.h"
+
 namespace prefixd {
 namespace {
 
@@ -18,11 +20,17 @@ struct LimitField {
   int64_t TenantLimits::*member;
   int64_t highest;
   std::string_view absence;  // what its absence means
+  bool is_size = false;
 };
+constexpr int64_t kMaxBytes = int64_t{1} << 50;
 constexpr LimitField kLimitFields[] = {
     {"requests-per-minute", &TenantLimits::requests_per_minute, 1'000'000'000, "there is no limit"},
     {"tokens-per-minute", &TenantLimits::tokens_per_minute, 1'000'000'000, "there is no limit"},
-    {"weight", &TenantLimits::weight, 1000, "it is 1"}};
+    {"weight", &TenantLimits::weight, 1000, "it is 1"},
+    {"guaranteed-device-cache", &TenantLimits::guaranteed_device_cache, kMaxBytes, "none is", true},
+    {"guaranteed-host-cache", &TenantLimits::guaranteed_host_cache, kMaxBytes, "none is", true},
+    {"max-device-cache", &TenantLimits::max_device_cache, kMaxBytes, "there is no limit", true},
+    {"max-host-cache", &TenantLimits::max_host_cache, kMaxBytes, "there is no limit", true}};
 
 bool IsTenantName(std::string_view name) {
   const auto fits = [](char c) {
@@ -55,10 +63,19 @@ Status SetRights(std::string_view list, ApiKey* key) {
 
 Status SetLimit(const LimitField& field, std::string_view text, ApiKey* key) {
   int64_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size() || value < 1 || value > field.highest) {
-    return InvalidArgument(std::string(field.name) + " is a whole number from 1 to " +
-                           std::to_string(field.highest) + "; without the field " +
+  bool is_number = false;
+  if (field.is_size) {
+    const Result<uint64_t> size = ParseSize(text);
+    is_number = size.ok();
+    if (is_number) value = static_cast<int64_t>(*size);
+  } else {
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+    is_number = error == std::errc() && end == text.data() + text.size();
+  }
+  if (!is_number || value < 1 || value > field.highest) {
+    const std::string range = field.is_size ? " is a size from 1 byte to 1 PiB, such as 512MiB"
+                                            : " is a whole number from 1 to " + std::to_string(field.highest);
+    return InvalidArgument(std::string(field.name) + range + "; without the field " +
                            std::string(field.absence));
   }
   key->limits.*field.member = value;
@@ -127,9 +144,12 @@ Status SetKeyField(std::string_view field, ApiKey* key) {
     if (name == field.name) return SetLimit(field, value, key);
   }
   if (name != "tenant") {
-    return InvalidArgument(
-        "a field of an entry is tenant=NAME, rights=LIST, requests-per-minute=N, tokens-per-minute=N or "
-        "weight=N");
+    std::string names;
+    for (const LimitField& limit : kLimitFields) {
+      names += std::string(&limit == std::end(kLimitFields) - 1 ? " or " : ", ") + std::string(limit.name) +
+               (limit.is_size ? "=SIZE" : "=N");
+    }
+    return InvalidArgument("a field of an entry is tenant=NAME, rights=LIST" + names);
   }
   if (!IsTenantName(value)) {
     return InvalidArgument("the name of a tenant has 1 to " + std::to_string(kLongestTenant) +

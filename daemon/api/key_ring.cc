@@ -45,13 +45,15 @@ std::vector<KeyRing::Taken> KeyRing::taken() const {
   std::map<const RateLimit*, std::string_view> tenants;  // each once
   for (const Caller& caller : *all) tenants.emplace(caller.rates.get(), caller.key.tenant);
   std::map<std::string_view, const RateLimit*> named;
+  std::map<std::string_view, std::string_view> ids;
   for (const auto& [rates, name] : tenants) {
     if (!name.empty()) named.emplace(name, rates);
   }
+  for (const Caller& caller : *all) ids.emplace(caller.key.tenant, caller.tenant);
   std::vector<Taken> rows(1);
   for (const auto& [name, rates] : named) {
     if (rows.size() <= Limit<size_t>("tenant-rows"))
-      rows.push_back({std::string(name), rates->requests(), rates->tokens()});
+      rows.push_back({std::string(name), rates->requests(), rates->tokens(), std::string(ids.at(name))});
     else
       tenants[rates] = "";
   }

@@ -34,6 +34,7 @@ class KeyRing {
   struct Taken {
     std::string tenant;
     int64_t requests = 0, tokens = 0;
+    std::string id;  // TenantOf its keys; empty in the first row
   };
   std::vector<Taken> taken() const;
 

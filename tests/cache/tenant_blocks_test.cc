@@ -1,4 +1,4 @@
-// What tenants are guaranteed of a tier survives what other tenants do, and no tenant has more than its share.
+// What tenants are guaranteed of a tier survives what others do, and no tenant has more than its share.
 #include <gtest/gtest.h>
 
 #include <deque>

@@ -24,11 +24,12 @@ uint32_t Simulation::BlocksOf(uint64_t tenant, size_t at) const {
   return cache_->tenant_blocks(tenant - 1, static_cast<Tier>(at));
 }
 
-// Loads that have lost a block of the host tier, maybe.
-uint64_t Simulation::LostSources() const {
-  const auto& loads = cache_->stats().loads;
-  return loads[static_cast<size_t>(TransferResult::kMissing)] +
-         loads[static_cast<size_t>(TransferResult::kCorrupt)];
+// Transfers that have lost a block of the host tier, maybe: loads that found it damaged, and spills for which
+// a block of the same tenant gave way before they failed.
+uint64_t Simulation::LostBlocks() const {
+  uint64_t lost = 0;
+  for (size_t i = 1; i < kTransferResults; ++i) lost += cache_->stats().loads[i] + cache_->stats().spills[i];
+  return lost;
 }
 
 void Simulation::NoteTenants() {
@@ -37,11 +38,11 @@ void Simulation::NoteTenants() {
     for (size_t at = 0; at < kPoolTiers; ++at) had_[i].blocks[at] = BlocksOf(i + 1, at);
   }
   evicted_before_ = cache_->stats().evicted_blocks;
-  lost_before_ = LostSources();
+  lost_before_ = LostBlocks();
 }
 
 void Simulation::CheckTenants() {
-  if (LostSources() != lost_before_) return;
+  if (LostBlocks() != lost_before_) return;
   for (uint64_t i = 0; i < kTenants; ++i) {
     if (!had_[i].idle || IsBusy(i + 1)) continue;
     for (size_t at = 0; at < kPoolTiers; ++at) {

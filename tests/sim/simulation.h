@@ -71,7 +71,7 @@ class Simulation {
   void ChangeShares();
   void TellShares();
   void NoteTenants();
-  uint64_t LostSources() const;
+  uint64_t LostBlocks() const;
   uint32_t BlocksOf(uint64_t tenant, size_t at) const;
   void CheckTenants();
   bool Busy() const { return !scheduler_->queued().empty() || !scheduler_->running().empty(); }

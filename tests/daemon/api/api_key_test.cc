@@ -61,10 +61,10 @@ TEST(ApiKeys, LimitsAreThoseOfTheTenant) {
   const auto entry = [](const std::string& key, const std::string& fields) {
     return "sha256:" + ToHex(Sha256(key)) + fields + "\n";
   };
-  const auto keys = ParseApiKeys(entry("a", " tenant=t tokens-per-minute=60") +
-                                 entry("b", " tenant=t requests-per-minute=3 tokens-per-minute=60") +
-                                 entry("c", " tenant=u") +
-                                 entry("d", " tokens-per-minute=1000000000 weight=7") + "e");
+  const auto keys =
+      ParseApiKeys(entry("a", " tenant=t tokens-per-minute=60") +
+                   entry("b", " tenant=t requests-per-minute=3 tokens-per-minute=60") +
+                   entry("c", " tenant=u") + entry("d", " tokens-per-minute=1000000000 weight=7") + "e");
   ASSERT_TRUE(keys.ok()) << keys.status().message();
   const TenantLimits both{.requests_per_minute = 3, .tokens_per_minute = 60};
   EXPECT_EQ((*keys)[0].limits, both);
@@ -79,6 +79,25 @@ TEST(ApiKeys, LimitsAreThoseOfTheTenant) {
     EXPECT_THAT(Fault(entry("a", std::string(" requests-per-minute=") + value)),
                 HasSubstr("requests-per-minute is a whole number from 1 to 1000000000"));
   EXPECT_THAT(Fault(entry("a", " weight=1001")), HasSubstr("from 1 to 1000; without the field it is 1"));
+}
+
+TEST(ApiKeys, LimitsOfTheCacheAreSizes) {
+  const std::string hash = "sha256:" + ToHex(Sha256("a"));
+  const auto keys = ParseApiKeys(hash +
+                                 " guaranteed-device-cache=1.5GiB guaranteed-host-cache=7 "
+                                 "max-device-cache=2GB max-host-cache=1PiB");
+  EXPECT_FALSE(keys.ok()) << "PiB is no unit";
+  const auto sizes = ParseApiKeys(hash +
+                                  " guaranteed-device-cache=1.5GiB guaranteed-host-cache=7 "
+                                  "max-device-cache=2GB max-host-cache=1024TiB");
+  ASSERT_TRUE(sizes.ok()) << sizes.status().message();
+  EXPECT_EQ((*sizes)[0].limits, (TenantLimits{.guaranteed_device_cache = int64_t{3} << 29,
+                                              .guaranteed_host_cache = 7,
+                                              .max_device_cache = 2'000'000'000,
+                                              .max_host_cache = int64_t{1} << 50}));
+  EXPECT_EQ(ParseApiKeys(KeyEntryText((*sizes)[0]))->front(), (*sizes)[0]);
+  for (const char* value : {"", "0", "-1", "x", "1XiB", "1025TiB", "1e999"})
+    EXPECT_THAT(Fault(hash + " max-host-cache=" + value), HasSubstr("max-host-cache is a size from 1 byte"));
 }
 
 TEST(ApiKeys, AFaultNamesTheLineAndNeverTheKey) {

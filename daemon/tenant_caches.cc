@@ -1,0 +1,63 @@
+#include "daemon/tenant_caches.h"
+
+#include <string>
+#include <unordered_set>
+#include <utility>
+
+#include "base/bytes.h"
+#include "daemon/api/tenant.h"
+
+namespace prefixd {
+namespace {
+
+struct TierFields {
+  Tier tier;
+  std::string_view name;  // of the option
+  int64_t TenantLimits::*guaranteed;
+  int64_t TenantLimits::*most;
+};
+constexpr TierFields kTierFields[] = {
+    {Tier::kDevice, "device-cache", &TenantLimits::guaranteed_device_cache, &TenantLimits::max_device_cache},
+    {Tier::kHost, "host-cache", &TenantLimits::guaranteed_host_cache, &TenantLimits::max_host_cache}};
+
+}  // namespace
+
+TenantCaches::List TenantCachesOf(const std::vector<ApiKey>& keys) {
+  TenantCaches::List list;
+  std::unordered_set<std::string> known;
+  for (const ApiKey& key : keys) {
+    TenantCache tenant{.tenant = TenantOf(key)};
+    bool is_limited = false;
+    for (const TierFields& fields : kTierFields) {
+      const auto at = static_cast<size_t>(fields.tier);
+      tenant.guaranteed[at] = static_cast<uint64_t>(key.limits.*fields.guaranteed);
+      tenant.most[at] = static_cast<uint64_t>(key.limits.*fields.most);
+      is_limited = is_limited || tenant.guaranteed[at] > 0 || tenant.most[at] > 0;
+    }
+    if (is_limited && known.insert(tenant.tenant).second) list.push_back(std::move(tenant));
+  }
+  return list;
+}
+
+Status CheckTenantCaches(const std::vector<ApiKey>& keys, const CacheRoom& room) {
+  const TenantCaches::List tenants = TenantCachesOf(keys);
+  for (const TierFields& fields : kTierFields) {
+    const auto at = static_cast<size_t>(fields.tier);
+    uint64_t sum = 0;
+    for (const TenantCache& tenant : tenants) {
+      if (tenant.most[at] > 0 && tenant.guaranteed[at] > tenant.most[at]) {
+        return InvalidArgument("api-keys: a tenant has guaranteed-" + std::string(fields.name) + "=" +
+                               FormatSize(tenant.guaranteed[at]) + ", which is more than its max-" +
+                               std::string(fields.name) + "=" + FormatSize(tenant.most[at]));
+      }
+      sum += tenant.guaranteed[at];
+    }
+    if (sum <= room[at]) continue;
+    return InvalidArgument("api-keys: guaranteed-" + std::string(fields.name) + " of all tenants is " +
+                           FormatSize(sum) + ", and at most " + FormatSize(room[at]) +
+                           " can be guaranteed; lower it, or enlarge " + std::string(fields.name));
+  }
+  return Status::Ok();
+}
+
+}  // namespace prefixd
