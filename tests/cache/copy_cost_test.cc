@@ -7,6 +7,11 @@
 #include "tests/cache/split_loads_fixture.h"
 
 namespace prefixd {
+
+struct TenantEvictionTestPeer {
+  static auto& Policy(TenantEviction* eviction) { return eviction->policy_; }
+};
+
 namespace {
 
 // A policy that notes the copy costs that it is told.
@@ -33,7 +38,7 @@ class CopyCostTest : public SplitLoadsTest {
  protected:
   void Note() {
     for (const Tier at : {Tier::kDevice, Tier::kHost}) {
-      auto& policy = inside().tier(at).eviction;
+      auto& policy = TenantEvictionTestPeer::Policy(&inside().tier(at).eviction);
       policy = std::make_unique<NotingPolicy>(std::move(policy), &costs_[static_cast<size_t>(at)]);
     }
   }
