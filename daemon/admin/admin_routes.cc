@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "daemon/admin/host_check.h"
+#include "daemon/admin/page_files.h"
 #include "daemon/api/middleware.h"
 #include "daemon/api/routes.h"
 #include "daemon/http/error_response.h"
@@ -42,7 +43,7 @@ void RespondStatus(const AdminContext& context, Exchange& exchange,
                    const std::optional<PrefixTable>& prefixes) {
   const AdminFacts facts = context.facts();
   RespondJson(exchange, StatusDocument(facts, ReadyDocument(*context.api), context.rates(facts.engine),
-                                       prefixes, Now(context)));
+                                       context.past(), prefixes, Now(context)));
 }
 
 // Responds when the prefixes of `asked` are there, or `tries` ticks later with what is there.
@@ -102,6 +103,22 @@ void HandleRequest(const AdminContext& context, const std::shared_ptr<Exchange>&
                            " requests that ended has this id. The id is the header x-request-id."});
 }
 
+// Only files of this listener may run, draw or be asked: no inline script, no other origin, no frame. Text of
+// the daemon becomes nodes of the page, never markup.
+constexpr std::string_view kContentSecurityPolicy =
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; "
+    "trusted-types 'none'";
+
+void RespondPageFile(const PageFile& file, Exchange& exchange) {
+  exchange.Respond({.headers = {{"Cache-Control", "no-store"},
+                                {"X-Content-Type-Options", "nosniff"},
+                                {"Referrer-Policy", "no-referrer"},
+                                {"Content-Security-Policy", std::string(kContentSecurityPolicy)}},
+                    .content_type = std::string(file.content_type),
+                    .body = std::string(file.text)});
+}
+
 struct AdminRoute {
   std::string_view pattern;
   bool open;  // no key is required
@@ -118,6 +135,12 @@ constexpr AdminRoute kRoutes[] = {
 
 void AddAdminRoutes(Router* router, const AdminContext* context) {
   const bool local = context->listen.starts_with("unix:");
+  const auto no_body = [](const HttpRequest&) { return false; };
+  for (const PageFile& file : PageFiles()) {
+    router->Add(
+        "GET", std::string(file.path),
+        [&file](const std::shared_ptr<Exchange>& exchange) { RespondPageFile(file, *exchange); }, no_body);
+  }
   for (const AdminRoute& route : kRoutes) {
     Handler handler = [context, handle = route.handle](const std::shared_ptr<Exchange>& exchange) {
       handle(*context, exchange);
@@ -125,7 +148,7 @@ void AddAdminRoutes(Router* router, const AdminContext* context) {
     router->Add("GET", std::string(route.pattern),
                 route.open || local ? std::move(handler)
                                     : WithApiKey(context->api, std::move(handler), &ApiKey::admin),
-                [](const HttpRequest&) { return false; });
+                no_body);
   }
 }
 

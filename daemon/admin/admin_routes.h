@@ -1,5 +1,7 @@
 // The routes of the admin listener: GET only.
 //
+//   /                       the page, and its files (page_files.h); they need no key, because a browser has
+//                           none before it shows them. The page asks for the key that its data needs.
 //   /admin/ready            the document of /ready; needs no key, because a health check has none
 //   /admin/status           StatusDocument
 //   /admin/requests         RequestsDocument of the last requests: ?limit=N, at most 100
@@ -26,6 +28,7 @@ struct AdminContext {
   std::string listen;               // --admin-listen
   std::function<AdminFacts()> facts;
   std::function<Rates(const EngineStats&)> rates;
+  std::function<std::vector<PastRates>()> past;
   std::function<EngineView*()> view;  // null while the model loads
 };
 

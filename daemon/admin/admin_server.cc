@@ -17,6 +17,7 @@ Result<std::unique_ptr<AdminServer>> AdminServer::Start(const ApiContext* api, s
       .facts = std::move(facts),
       .rates = [raw = admin.get(),
                 api](const EngineStats& stats) { return raw->rates_.Until(api->clock->NowSeconds(), stats); },
+      .past = [raw = admin.get()] { return raw->rates_.Past(); },
       .view = std::move(view)};
   AddAdminRoutes(&admin->router_, &admin->context_);
   HttpServerOptions http;

@@ -75,6 +75,23 @@ json::object RatesJson(const Rates& rates) {
           {"ttft_p95_seconds", OrNull(rates.ttft_p95_seconds)}};
 }
 
+// A column for each number, so that a name is written once.
+json::object HistoryJson(std::span<const PastRates> past, const Moment& now) {
+  json::array until, cached_share, ttft, prefill, decode;
+  for (const PastRates& each : past) {
+    until.emplace_back(now.UnixOf(each.until));
+    cached_share.push_back(OrNull(each.rates.cached_share));
+    ttft.push_back(OrNull(each.rates.ttft_p95_seconds));
+    prefill.emplace_back(each.rates.prefill_tokens_per_second);
+    decode.emplace_back(each.rates.decode_tokens_per_second);
+  }
+  return {{"until", std::move(until)},
+          {"cached_share", std::move(cached_share)},
+          {"ttft_p95_seconds", std::move(ttft)},
+          {"prefill_tokens_per_second", std::move(prefill)},
+          {"decode_tokens_per_second", std::move(decode)}};
+}
+
 json::value PrefixesJson(const std::optional<PrefixTable>& table, const Moment& now) {
   if (!table) return nullptr;
   json::array rows;
@@ -154,7 +171,8 @@ std::string ExplainMiss(const RequestTrace& request, int block_tokens) {
 }
 
 json::object StatusDocument(const AdminFacts& facts, const json::object& ready, const Rates& rates,
-                            const std::optional<PrefixTable>& prefixes, const Moment& now) {
+                            std::span<const PastRates> past, const std::optional<PrefixTable>& prefixes,
+                            const Moment& now) {
   json::object document = {{"schema", kAdminSchema}};
   document.insert(ready.begin(), ready.end());
   document["version"] = facts.version;
@@ -170,6 +188,7 @@ json::object StatusDocument(const AdminFacts& facts, const json::object& ready, 
   document["requests"] = json::object{{"running", facts.engine.running}, {"waiting", facts.engine.waiting}};
   document["tiers"] = TiersJson(facts);
   document["rates"] = RatesJson(rates);
+  document["history"] = HistoryJson(past, now);
   document["prefixes"] = PrefixesJson(prefixes, now);
   return document;
 }

@@ -45,10 +45,11 @@ struct Moment {
   double UnixOf(double other) const { return static_cast<double>(unix_seconds) + (other - seconds); }
 };
 
-// Behind `inspect --live ADDR`. `ready` is the document of /ready. Without `prefixes`, nobody has looked yet.
+// Behind `inspect --live ADDR`. `ready` is the document of /ready, `past` is that of RateHistory. Without
+// `prefixes`, nobody has looked yet.
 boost::json::object StatusDocument(const AdminFacts& facts, const boost::json::object& ready,
-                                   const Rates& rates, const std::optional<PrefixTable>& prefixes,
-                                   const Moment& now);
+                                   const Rates& rates, std::span<const PastRates> past,
+                                   const std::optional<PrefixTable>& prefixes, const Moment& now);
 // Behind `inspect --live ADDR requests`, and `request ID`.
 boost::json::object RequestsDocument(std::span<const RequestTrace> requests, int block_tokens,
                                      const Moment& now);

@@ -9,7 +9,8 @@ RateHistory::Counts RateHistory::CountsOf(double now, const EngineStats& stats) 
                 .computed_tokens = stats.prompt_tokens[static_cast<size_t>(TokenSource::kComputed)],
                 .generated_tokens = stats.generation_tokens,
                 .prefill_seconds_saved = stats.prefill_seconds_saved,
-                .first_tokens = stats.time_to_first_token.counts};
+                .first_tokens = stats.time_to_first_token.counts,
+                .miss_tokens = stats.miss_tokens};
   for (const uint64_t finished : stats.finished) counts.requests += finished;
   for (const uint64_t tokens : stats.prompt_tokens) counts.prompt_tokens += tokens;
   return counts;
@@ -33,6 +34,18 @@ Rates RateHistory::Until(double now, const EngineStats& stats) const {
     while (at + 1 < samples_.size() && samples_[at].seconds < now - kWindowSeconds) ++at;
     first = samples_[at];
   }
+  return Between(first, last);
+}
+
+std::vector<PastRates> RateHistory::Past() const {
+  std::vector<PastRates> past;
+  MutexLock lock(mutex_);
+  for (size_t i = 1; i < samples_.size(); ++i)
+    past.push_back({.until = samples_[i].seconds, .rates = Between(samples_[i - 1], samples_[i])});
+  return past;
+}
+
+Rates RateHistory::Between(const Counts& first, const Counts& last) {
   Rates rates{.seconds = last.seconds - first.seconds};
   if (rates.seconds <= 0) return {};
   const auto per_second = [&](uint64_t to, uint64_t from) {
@@ -48,7 +61,9 @@ Rates RateHistory::Until(double now, const EngineStats& stats) const {
     rates.cached_share = 1 - rates.prefill_tokens_per_second / rates.prompt_tokens_per_second;
   std::array<uint64_t, kMaxLatencyBounds + 1> counts;
   for (size_t i = 0; i < counts.size(); ++i) counts[i] = last.first_tokens[i] - first.first_tokens[i];
-  rates.ttft_p95_seconds = QuantileOf(counts, stats.time_to_first_token.bounds, 0.95);
+  rates.ttft_p95_seconds = QuantileOf(counts, kFirstTokenBounds, 0.95);
+  for (size_t i = 0; i < rates.miss_tokens.size(); ++i)
+    rates.miss_tokens[i] = last.miss_tokens[i] - first.miss_tokens[i];
   return rates;
 }
 

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <deque>
 #include <optional>
+#include <vector>
 
 #include "base/mutex.h"
 #include "engine/engine_stats.h"
@@ -23,6 +24,13 @@ struct Rates {
   double prefill_seconds_saved_per_second = 0;
   std::optional<double> cached_share;  // of the prompt tokens
   std::optional<double> ttft_p95_seconds;
+  std::array<uint64_t, kMissReasons> miss_tokens{};  // computed prompt tokens, by reason
+};
+
+// The rates of one span that ended at `until`, on the engine's clock.
+struct PastRates {
+  double until = 0;
+  Rates rates;
 };
 
 class RateHistory {
@@ -33,6 +41,8 @@ class RateHistory {
   void Sample(double now, const EngineStats& stats);
   // From the oldest sample in the window until now.
   Rates Until(double now, const EngineStats& stats) const;
+  // Those between each sample and the one before it, the oldest first.
+  std::vector<PastRates> Past() const;
 
  private:
   struct Counts {
@@ -40,8 +50,10 @@ class RateHistory {
     uint64_t requests = 0, prompt_tokens = 0, computed_tokens = 0, generated_tokens = 0;
     double prefill_seconds_saved = 0;
     std::array<uint64_t, kMaxLatencyBounds + 1> first_tokens{};
+    std::array<uint64_t, kMissReasons> miss_tokens{};
   };
   static Counts CountsOf(double now, const EngineStats& stats);
+  static Rates Between(const Counts& first, const Counts& last);
 
   mutable Mutex mutex_;
   // The oldest first; that one alone may be older than the window.

@@ -71,7 +71,7 @@ FILE_LINES = 500
 FUNCTION_LINES = 70
 LINE_COLUMNS = 110
 DATA = ("tests/fuzz/corpus/", "tests/golden/variants/")
-CODE = {".h", ".cc", ".cu", ".cuh", ".py"}
+CODE = {".h", ".cc", ".cu", ".cuh", ".py", ".js", ".css", ".html"}
 # Written in two halves, so that this file does not break its own rule.
 BANNED = {
     "/" + "work/": "a path of one machine",

@@ -21,6 +21,7 @@ class AdminRoutesTest : public testing_support::ApiTest {
     context_.listen = "127.0.0.1:9";
     context_.facts = [] { return AdminFacts{.version = "1", .model = "m", .block_tokens = 16}; };
     context_.rates = [](const EngineStats&) { return Rates(); };
+    context_.past = [] { return std::vector<PastRates>(); };
     context_.view = [this] { return view_.get(); };
   }
   std::shared_ptr<MemoryExchange> Get(const std::string& path, std::string query = "",
@@ -76,6 +77,21 @@ TEST_F(AdminRoutesTest, OnlyGetIsAnswered) {
   }
   EXPECT_EQ(Get("/v1/completions")->response.status, 404);
   EXPECT_EQ(Get("/metrics")->response.status, 404);
+}
+
+TEST_F(AdminRoutesTest, ThePageNeedsNoKeyAndMayLoadNothingElse) {
+  api_.context.api_keys = testing_support::PlainKeys({"sk-one"});
+  const auto page = Get("/");
+  EXPECT_EQ(page->response.status, 200);
+  EXPECT_EQ(page->response.content_type, "text/html; charset=utf-8");
+  EXPECT_THAT(page->body(), testing::StartsWith("<!doctype html>"));
+  EXPECT_THAT(page->body(), testing::HasSubstr("src=\"page.js\""));
+  EXPECT_THAT(page->header("Content-Security-Policy"), testing::HasSubstr("default-src 'none';"));
+  EXPECT_EQ(page->header("X-Content-Type-Options"), "nosniff");
+  EXPECT_EQ(page->header("Referrer-Policy"), "no-referrer");
+  EXPECT_EQ(Get("/page.css")->response.content_type, "text/css; charset=utf-8");
+  EXPECT_EQ(Get("/page.js")->response.content_type, "text/javascript; charset=utf-8");
+  EXPECT_EQ(Get("/", "", {{"host", "attacker.example"}})->response.status, 403);
 }
 
 TEST_F(AdminRoutesTest, ReadyIsThatOfTheApiWithASchema) {

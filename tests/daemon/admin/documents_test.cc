@@ -78,7 +78,8 @@ json::object Status(const EngineStats& engine, const DiskTierStats& disk) {
   facts.disk = disk;
   PrefixTable table{.asked = 999, .nodes = 9, .prefixes = 1};
   table.rows = {{.key = {1, 2}, .root = {3, 4}, .tokens = 32, .hits = 5, .resides = {true, false, true}}};
-  return StatusDocument(facts, ready, {}, table, kNow);
+  const PastRates past = {.until = 990, .rates = {.decode_tokens_per_second = 5}};
+  return StatusDocument(facts, ready, {}, {&past, 1}, table, kNow);
 }
 
 TEST(Documents, TiersAddUpAndThoseThatAreOffAreAbsent) {
@@ -93,6 +94,9 @@ TEST(Documents, TiersAddUpAndThoseThatAreOffAreAbsent) {
   EXPECT_EQ(device.at("cached_bytes"), json::value(3000));
   EXPECT_EQ(status.at("uptime_seconds"), json::value(200));
   EXPECT_TRUE(status.at("rates").at("cached_share").is_null());
+  EXPECT_EQ(status.at("history").at("until"), json::value({static_cast<double>(kNow.unix_seconds) - 10}));
+  EXPECT_EQ(status.at("history").at("decode_tokens_per_second"), json::value({5.0}));
+  EXPECT_EQ(status.at("history").at("cached_share"), json::value({nullptr}));
 
   DiskTierStats disk{.on = true, .bytes = 700, .capacity = 5000};
   disk.store.records = 4;

@@ -52,6 +52,27 @@ TEST(RateHistory, WhatIsOlderThanTheWindowIsForgotten) {
   EXPECT_LE(history.Until(2000, StatsWith(5000, 0, 0, 0)).seconds, 1000) << "no sample since: the newest";
 }
 
+TEST(RateHistory, ThePastHasTheRatesBetweenTwoSamples) {
+  RateHistory history;
+  EXPECT_TRUE(history.Past().empty());
+  EngineStats stats;
+  history.Sample(100, stats);
+  EXPECT_TRUE(history.Past().empty()) << "one sample is no span";
+  stats = StatsWith(100, 300, 50, 20);
+  stats.miss_tokens[1] = 100;
+  history.Sample(110, stats);
+  history.Sample(120, stats);
+  const std::vector<PastRates> past = history.Past();
+  ASSERT_EQ(past.size(), 2u);
+  EXPECT_EQ(past[0].until, 110);
+  EXPECT_EQ(past[0].rates.decode_tokens_per_second, 5);
+  EXPECT_DOUBLE_EQ(*past[0].rates.cached_share, 0.75);
+  EXPECT_EQ(past[0].rates.miss_tokens[1], 100u);
+  EXPECT_EQ(past[1].until, 120);
+  EXPECT_FALSE(past[1].rates.cached_share) << "there was no traffic";
+  EXPECT_EQ(past[1].rates.miss_tokens[1], 0u);
+}
+
 TEST(QuantileOf, IsLinearWithinABucket) {
   constexpr std::array kBounds = {1.0, 2.0, 4.0};
   const auto of = [&](std::array<uint64_t, 4> counts, double share) {

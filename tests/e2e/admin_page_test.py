@@ -1,0 +1,145 @@
+"""The page of the admin listener in Debian's Chromium. Screenshots are kept in build/screenshots."""
+
+import shutil
+import urllib.request
+
+import pytest
+from admin_test import tcp_address, tokens
+from daemon import ROOT, Daemon, wait_until
+
+CHROMIUM = shutil.which("chromium")
+SCREENSHOTS = ROOT / "build/screenshots"
+WIDTHS = {"wide": 1280, "narrow": 320}
+
+if CHROMIUM is None:
+    pytest.skip("chromium is not installed", allow_module_level=True)
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed")
+
+
+@pytest.fixture(name="daemon", scope="module")
+def fixture_daemon(tmp_path_factory):
+    disk = ["--disk-cache-dir", tmp_path_factory.mktemp("disk"), "--disk-cache", "64MiB"]
+    with Daemon("--admin-listen", "127.0.0.1:0", "--host-cache", "64MiB", *disk) as daemon:
+        for seed in (1, 2, 1):
+            daemon.complete(prompt=tokens(100, seed), max_tokens=4)
+        yield daemon
+
+
+@pytest.fixture(name="browser", scope="module")
+def fixture_browser():
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+class Page:
+    """A page of the browser that notes what it must not do."""
+
+    def __init__(self, browser, url, **context):
+        self.url = url
+        self.context = browser.new_context(**context)
+        self.page = self.context.new_page()
+        self.said, self.asked = [], set()
+        self.page.on("console", lambda message: self.said.append(message.text))
+        self.page.on("pageerror", lambda error: self.said.append(str(error)))
+        self.page.on("request", lambda request: self.asked.add(request.url))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *_):
+        self.context.close()
+        if kind is None:
+            assert self.said == []
+            assert {url for url in self.asked if not url.startswith((self.url, "data:"))} == set()
+
+    def open(self, view="overview"):
+        self.page.goto(f"{self.url}/#{view}")
+        self.page.locator("main h2").first.wait_for()
+        return self.page
+
+
+@pytest.fixture(name="opened")
+def fixture_opened(browser, daemon):
+    def opened(**context):
+        return Page(browser, f"http://{tcp_address(daemon)}", **context)
+    return opened
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("view", ["overview"])
+def test_every_view_is_accessible_at_every_width(opened, view, width, scheme):
+    size = {"width": WIDTHS[width], "height": 800}
+    with opened(color_scheme=scheme, viewport=size, reduced_motion="reduce") as shown:
+        page = shown.open(view)
+        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+        page.screenshot(path=SCREENSHOTS / f"{view}-{width}-{scheme}.png")
+        assert page.evaluate("document.documentElement.scrollWidth") <= WIDTHS[width], "it scrolls sideways"
+        for details in page.locator("details").all():
+            details.evaluate("element => { element.open = true; }")
+        result = axe.Axe().run(page)
+        assert result.violations_count == 0, result.generate_report()
+
+
+def test_the_first_screen_needs_no_scrolling(opened):
+    with opened(viewport={"width": 1280, "height": 800}) as shown:
+        page = shown.open()
+        assert page.evaluate("document.documentElement.scrollHeight") <= 800
+
+
+def test_the_numbers_are_those_of_the_metrics(opened, daemon):
+    wait_until(lambda: daemon.metrics()["vllm:num_requests_running", (("model_name", "demo"),)] == 0, "rest")
+    samples = daemon.metrics()
+    with opened() as shown:
+        page = shown.open()
+        assert page.locator("#state").inner_text() == "Serving: it answers requests."
+        assert page.get_by_text("0 requests running, 0 waiting").is_visible()
+        rows = page.get_by_role("region", name="Device", exact=True).locator("tbody tr")
+        assert rows.count() == 3
+        for row in rows.all():
+            name, blocks = row.locator("th").text_content(), row.locator("td").nth(1).text_content()
+            state = {"in use by requests": "leased"}.get(name, name)
+            sample = samples["prefixd_blocks", (("state", state), ("tier", "device"))]
+            assert int(blocks.replace(",", "")) == sample, name
+        for title in ("Host memory", "Disk"):
+            assert page.get_by_role("region", name=title, exact=True).get_by_role("img").count() == 1
+
+
+def test_only_its_own_scripts_run(opened, daemon):
+    url = f"http://{tcp_address(daemon)}"
+    for path, kind in (("/", "text/html"), ("/page.css", "text/css"), ("/page.js", "text/javascript")):
+        with urllib.request.urlopen(url + path, timeout=10) as answer:
+            assert answer.headers["Content-Type"].startswith(kind)
+            policy = answer.headers["Content-Security-Policy"]
+            assert policy.startswith("default-src 'none'; script-src 'self';") and "unsafe" not in policy
+    with opened() as shown:
+        page = shown.open()
+        ran = page.evaluate("""() => {
+            const script = document.createElement('script');
+            let refused = false;
+            try { script.text = 'window.ran = 1'; } catch { refused = true; }
+            document.head.append(script);
+            return [refused, window.ran];
+        }""")
+        assert ran == [True, None]
+        shown.said.clear()  # the refusals
+
+
+def test_the_page_asks_for_the_key_that_its_data_needs(browser, tmp_path):
+    keys = tmp_path / "keys"
+    keys.write_text("sk-page\n")
+    with Daemon("--admin-listen", "127.0.0.1:0", "--api-keys", keys) as daemon:
+        with Page(browser, f"http://{tcp_address(daemon)}") as shown:
+            page = shown.page
+            page.goto(shown.url)
+            page.get_by_label("API key").wait_for()
+            assert "requires an API key" in page.get_by_role("alert").inner_text()
+            page.keyboard.press("Tab")  # the link to the content
+            page.get_by_label("API key").fill("sk-page")
+            page.keyboard.press("Enter")
+            page.locator("main h2").first.wait_for()
+            assert page.get_by_label("API key").is_hidden()
+            shown.said = [text for text in shown.said if "401" not in text]
