@@ -38,6 +38,7 @@ struct MetricsSnapshot {
   std::string version, revision;  // of prefixd
   int block_tokens = 0;
   bool ready = false;
+  uint64_t dropped_admin_streams = 0;
   std::vector<KeyRing::Taken> tenants;  // for operators
 };
 

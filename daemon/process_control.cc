@@ -36,6 +36,8 @@ StopSignals::StopSignals() {
 
 StopSignals::~StopSignals() { close(fd_); }
 
+void StopSignals::RaiseStop() { PREFIXD_CHECK(kill(getpid(), SIGTERM) == 0) << "kill"; }
+
 bool StopSignals::Wait(std::chrono::milliseconds timeout) {
   PREFIXD_CHECK(OnMainThread());
   pollfd waiting{fd_, POLLIN, 0};

@@ -25,6 +25,8 @@ class StopSignals {
   bool Wait(std::chrono::milliseconds timeout);
   // Whether SIGHUP has arrived in a Wait since the last call.
   bool TakeReload() { return std::exchange(reload_, false); }
+  // Does what a SIGTERM from outside does. Any thread.
+  static void RaiseStop();
 
  private:
   int fd_;

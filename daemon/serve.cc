@@ -126,8 +126,12 @@ class ServerProcess {
   Status StartAdmin() {
     if (options_.admin_listen.empty()) return Status::Ok();
     const auto view = [this]() -> EngineView* { return loading() ? nullptr : &loaded_.engine->view(); };
-    PREFIXD_ASSIGN_OR_RETURN(admin_, AdminServer::Start(
-                                         &context_, options_.admin_listen, [this] { return Facts(); }, view));
+    AdminContext context{.api = &context_, .listen = options_.admin_listen};
+    context.facts = [this] { return Facts(); };
+    context.view = view;
+    context.drain = [] { StopSignals::RaiseStop(); };
+    context.counters = &admin_counters_;
+    PREFIXD_ASSIGN_OR_RETURN(admin_, AdminServer::Start(std::move(context)));
     Log(LogLevel::kInfo, "the admin listener answers", {{"address", admin_->url()}});
     return Status::Ok();
   }
@@ -164,6 +168,7 @@ class ServerProcess {
     snapshot.version = Version();
     snapshot.revision = Revision();
     snapshot.block_tokens = plan_.limits.block_tokens;
+    snapshot.dropped_admin_streams = admin_counters_.dropped_streams;
     snapshot.ready = state_.phase() == ServerPhase::kServing;
     return RenderMetrics(snapshot);
   }
@@ -453,6 +458,7 @@ class ServerProcess {
   std::unique_ptr<grammar::ConstraintCache> constraints_;
   const std::shared_ptr<TlsContext> tls_ = std::make_shared<TlsContext>();
   ApiContext context_;
+  AdminCounters admin_counters_;
   RunningConfig config_;
   Router router_;
   LoadedEngine loaded_;

@@ -6,9 +6,11 @@
 #include <utility>
 
 #include "base/log.h"
+#include "daemon/admin/admin_actions.h"
 #include "daemon/admin/host_check.h"
 #include "daemon/admin/page_files.h"
 #include "daemon/api/middleware.h"
+#include "daemon/api/request_log.h"
 #include "daemon/api/routes.h"
 #include "daemon/http/error_response.h"
 
@@ -39,34 +41,52 @@ void HandleReady(const AdminContext& context, const std::shared_ptr<Exchange>& e
   RespondJson(*exchange, document, ready ? 200 : 503);
 }
 
-void RespondStatus(const AdminContext& context, Exchange& exchange,
-                   const std::optional<PrefixTable>& prefixes) {
+json::object StatusOf(const AdminContext& context, const std::optional<PrefixTable>& prefixes) {
   const AdminFacts facts = context.facts();
-  RespondJson(exchange, StatusDocument(facts, ReadyDocument(*context.api), context.rates(facts.engine),
-                                       context.past(), prefixes, Now(context)));
+  return StatusDocument(facts, ReadyDocument(*context.api), context.rates(facts.engine), context.past(),
+                        prefixes, Now(context));
 }
 
+void RespondStatus(const AdminContext& context, Exchange& exchange,
+                   const std::optional<PrefixTable>& prefixes) {
+  RespondJson(exchange, StatusOf(context, prefixes));
+}
+
+using RespondWithPrefixes = void (*)(const AdminContext&, Exchange&, const std::optional<PrefixTable>&);
+
 // Responds when the prefixes of `asked` are there, or `tries` ticks later with what is there.
-void WaitForPrefixes(const AdminContext& context, const std::shared_ptr<Exchange>& exchange, double asked,
-                     int tries) {
+void WaitForPrefixes(const AdminContext& context, const std::shared_ptr<Exchange>& exchange,
+                     RespondWithPrefixes respond, double asked, int tries) {
   EngineView* const view = context.view();
   const std::optional<PrefixTable> prefixes = view == nullptr ? std::nullopt : view->prefixes();
   if (view == nullptr || tries == 0 || (prefixes && prefixes->asked >= asked))
-    return RespondStatus(context, *exchange, prefixes);
-  exchange->PostAfter(kPrefixesTick, [&context, exchange, asked, tries] {
-    WaitForPrefixes(context, exchange, asked, tries - 1);
+    return respond(context, *exchange, prefixes);
+  exchange->PostAfter(kPrefixesTick, [&context, exchange, respond, asked, tries] {
+    WaitForPrefixes(context, exchange, respond, asked, tries - 1);
   });
 }
 
-void HandleStatus(const AdminContext& context, const std::shared_ptr<Exchange>& exchange) {
+void AskForPrefixes(const AdminContext& context, const std::shared_ptr<Exchange>& exchange,
+                    RespondWithPrefixes respond) {
   EngineView* const view = context.view();
-  if (view == nullptr) return RespondStatus(context, *exchange, std::nullopt);
+  if (view == nullptr) return respond(context, *exchange, std::nullopt);
   const double now = context.api->clock->NowSeconds();
   const std::optional<PrefixTable> prefixes = view->prefixes();
-  if (prefixes && prefixes->asked + kPrefixesSeconds > now)
-    return RespondStatus(context, *exchange, prefixes);
+  if (prefixes && prefixes->asked + kPrefixesSeconds > now) return respond(context, *exchange, prefixes);
   view->AskForPrefixes(now);
-  WaitForPrefixes(context, exchange, now, static_cast<int>(kPrefixesWait / kPrefixesTick));
+  WaitForPrefixes(context, exchange, respond, now, static_cast<int>(kPrefixesWait / kPrefixesTick));
+}
+
+void HandleStatus(const AdminContext& context, const std::shared_ptr<Exchange>& exchange) {
+  AskForPrefixes(context, exchange, RespondStatus);
+}
+
+void HandleEvents(const AdminContext& context, const std::shared_ptr<Exchange>& exchange) {
+  context.streams->Start(exchange);
+}
+
+void HandleMisses(const AdminContext& context, const std::shared_ptr<Exchange>& exchange) {
+  RespondJson(*exchange, MissesDocument(context.facts(), context.past(), Now(context)));
 }
 
 void RespondRequests(const AdminContext& context, Exchange& exchange, std::span<const RequestTrace> found) {
@@ -121,17 +141,24 @@ void RespondPageFile(const PageFile& file, Exchange& exchange) {
 
 struct AdminRoute {
   std::string_view pattern;
-  bool open;  // no key is required
+  enum Kind { kOpen, kData, kAction } kind;  // what needs no key; what needs one; and a POST that needs one
   void (*handle)(const AdminContext&, const std::shared_ptr<Exchange>&);
 };
 constexpr AdminRoute kRoutes[] = {
-    {"/admin/ready", true, HandleReady},
-    {"/admin/status", false, HandleStatus},
-    {"/admin/requests", false, HandleRequests},
-    {kRequestRoute, false, HandleRequest},
+    {"/admin/ready", AdminRoute::kOpen, HandleReady},
+    {"/admin/status", AdminRoute::kData, HandleStatus},
+    {"/admin/requests", AdminRoute::kData, HandleRequests},
+    {kRequestRoute, AdminRoute::kData, HandleRequest},
+    {"/admin/events", AdminRoute::kData, HandleEvents},
+    {"/admin/misses", AdminRoute::kData, HandleMisses},
+    {"/admin/drain", AdminRoute::kAction, HandleDrain},
 };
 
 }  // namespace
+
+std::string StatusText(const AdminContext& context) {
+  return json::serialize(StatusOf(context, std::nullopt));
+}
 
 void AddAdminRoutes(Router* router, const AdminContext* context) {
   const bool local = context->listen.starts_with("unix:");
@@ -142,12 +169,17 @@ void AddAdminRoutes(Router* router, const AdminContext* context) {
         [&file](const std::shared_ptr<Exchange>& exchange) { RespondPageFile(file, *exchange); }, no_body);
   }
   for (const AdminRoute& route : kRoutes) {
-    Handler handler = [context, handle = route.handle](const std::shared_ptr<Exchange>& exchange) {
+    const bool acts = route.kind == AdminRoute::kAction;
+    Handler handler = [context, acts, handle = route.handle](const std::shared_ptr<Exchange>& exchange) {
+      if (acts) {
+        if (const auto error = CheckAction(exchange->request())) return RejectRequest(*exchange, *error);
+      }
       handle(*context, exchange);
     };
-    router->Add("GET", std::string(route.pattern),
-                route.open || local ? std::move(handler)
-                                    : WithApiKey(context->api, std::move(handler), &ApiKey::admin),
+    router->Add(acts ? "POST" : "GET", std::string(route.pattern),
+                route.kind == AdminRoute::kOpen || local
+                    ? std::move(handler)
+                    : WithApiKey(context->api, std::move(handler), &ApiKey::admin),
                 no_body);
   }
 }

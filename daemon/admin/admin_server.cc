@@ -6,32 +6,33 @@
 
 namespace prefixd {
 
-Result<std::unique_ptr<AdminServer>> AdminServer::Start(const ApiContext* api, std::string listen,
-                                                        std::function<AdminFacts()> facts,
-                                                        std::function<EngineView*()> view) {
+Result<std::unique_ptr<AdminServer>> AdminServer::Start(AdminContext context) {
   constexpr unsigned kOwnerAndGroup = 0660;
   std::unique_ptr<AdminServer> admin(new AdminServer);
-  admin->context_ = {
-      .api = api,
-      .listen = listen,
-      .facts = std::move(facts),
-      .rates = [raw = admin.get(),
-                api](const EngineStats& stats) { return raw->rates_.Until(api->clock->NowSeconds(), stats); },
-      .past = [raw = admin.get()] { return raw->rates_.Past(); },
-      .view = std::move(view)};
+  AdminServer* const raw = admin.get();
+  raw->context_ = std::move(context);
+  const Clock* const clock = raw->context_.api->clock;
+  raw->context_.rates = [raw, clock](const EngineStats& stats) {
+    return raw->rates_.Until(clock->NowSeconds(), stats);
+  };
+  raw->context_.past = [raw] { return raw->rates_.Past(); };
+  raw->streams_ = std::make_unique<StatusStreams>(clock, raw->context_.counters,
+                                                  [raw] { return StatusText(raw->context_); });
+  raw->context_.streams = raw->streams_.get();
   AddAdminRoutes(&admin->router_, &admin->context_);
   HttpServerOptions http;
-  http.listen = std::move(listen);
+  http.listen = raw->context_.listen;
   http.listen_option = "--admin-listen";
   http.unix_mode = kOwnerAndGroup;
   http.io_threads = 1;
   http.worker_threads = 1;
   http.max_connections = Limit("admin-connections");
   http.max_body_bytes = kSmallBodyBytes;
+  http.max_backlog_bytes = StatusStreams::kBacklogBytes;
   http.max_inflight_bytes = Limit<size_t>("admin-inflight");
   PREFIXD_ASSIGN_OR_RETURN(admin->server_, HttpServer::Start(
                                                std::move(http),
-                                               [raw = admin.get()](std::shared_ptr<Exchange> exchange) {
+                                               [raw](std::shared_ptr<Exchange> exchange) {
                                                  HandleAdminRequest(raw->router_, raw->context_,
                                                                     std::move(exchange));
                                                },

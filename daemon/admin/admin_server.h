@@ -21,10 +21,9 @@ namespace prefixd {
 
 class AdminServer {
  public:
-  // `facts` and `view` are those of AdminContext. Returns the errors of ListenOn. `api` outlives the server.
-  static Result<std::unique_ptr<AdminServer>> Start(const ApiContext* api, std::string listen,
-                                                    std::function<AdminFacts()> facts,
-                                                    std::function<EngineView*()> view);
+  // `context` has api, listen, facts, view, drain and counters, which outlive the server. Returns the errors
+  // of ListenOn.
+  static Result<std::unique_ptr<AdminServer>> Start(AdminContext context);
 
   const std::string& url() const { return server_->url(); }
   // Call it every RateHistory::kSampleSeconds, while the model is loaded.
@@ -35,6 +34,7 @@ class AdminServer {
 
   AdminContext context_;
   RateHistory rates_;
+  std::unique_ptr<StatusStreams> streams_;
   Router router_;
   std::unique_ptr<HttpServer> server_;  // destroyed first: its handlers use the others
 };

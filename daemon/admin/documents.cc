@@ -1,5 +1,6 @@
 #include "daemon/admin/documents.h"
 
+#include <algorithm>
 #include <array>
 #include <boost/json/array.hpp>
 #include <boost/json/value.hpp>
@@ -92,18 +93,23 @@ json::object HistoryJson(std::span<const PastRates> past, const Moment& now) {
           {"decode_tokens_per_second", std::move(decode)}};
 }
 
+json::object PrefixJson(const PrefixRow& row, const Moment& now) {
+  return {{"key", ToHex(row.key)},
+          {"tenant", TenantOf(row.root)},
+          {"tokens", row.tokens},
+          {"hits", row.hits},
+          {"branches", row.branches},
+          {"tiers", TierNames(row.resides)},
+          {"last_use", OrNull(row.last_use.has_value(), now.UnixOf(row.last_use.value_or(0)))}};
+}
+
+// Those that saved most.
 json::value PrefixesJson(const std::optional<PrefixTable>& table, const Moment& now) {
+  constexpr size_t kMostRows = 20;
   if (!table) return nullptr;
   json::array rows;
   for (const PrefixRow& row : table->rows) {
-    rows.push_back(
-        json::object{{"key", ToHex(row.key)},
-                     {"tenant", TenantOf(row.root)},
-                     {"tokens", row.tokens},
-                     {"hits", row.hits},
-                     {"branches", row.branches},
-                     {"tiers", TierNames(row.resides)},
-                     {"last_use", OrNull(row.last_use.has_value(), now.UnixOf(row.last_use.value_or(0)))}});
+    if (rows.size() < kMostRows) rows.push_back(PrefixJson(row, now));
   }
   return json::object{{"at", now.UnixOf(table->asked)},
                       {"nodes", table->nodes},
@@ -156,6 +162,32 @@ json::object RequestJson(const RequestTrace& request, int block_tokens, const Mo
           {"explanation", ExplainMiss(request, block_tokens)}};
 }
 
+json::object MissHistoryJson(std::span<const PastRates> past, const Moment& now) {
+  json::array until;
+  for (const PastRates& each : past) until.emplace_back(now.UnixOf(each.until));
+  json::object columns;
+  for (size_t reason = 0; reason < kMissReasons; ++reason) {
+    json::array column;
+    for (const PastRates& each : past) column.emplace_back(each.rates.miss_tokens[reason]);
+    columns[MissReasonName(static_cast<MissReason>(reason))] = std::move(column);
+  }
+  return {{"until", std::move(until)}, {"miss_tokens", std::move(columns)}};
+}
+
+// For each tier that there is, the tokens that it would have found at each scale of its size.
+json::object WhatIfJson(const AdminFacts& facts) {
+  json::object tiers;
+  for (const auto& [name, tier] : TiersJson(facts)) {
+    const auto found = std::ranges::find(kTierNames, std::string_view(name));
+    const auto& hits = facts.engine.ghost_hit_tokens[static_cast<size_t>(found - kTierNames.begin())];
+    json::array scales;
+    for (size_t i = 0; i < kWhatIfScales.size(); ++i)
+      scales.push_back(json::object{{"scale", kWhatIfScales[i]}, {"hit_tokens", hits[i]}});
+    tiers[name] = json::object{{"capacity_bytes", tier.at("capacity_bytes")}, {"scales", std::move(scales)}};
+  }
+  return tiers;
+}
+
 }  // namespace
 
 std::string ExplainMiss(const RequestTrace& request, int block_tokens) {
@@ -196,7 +228,24 @@ json::object StatusDocument(const AdminFacts& facts, const json::object& ready, 
 json::object RequestsDocument(std::span<const RequestTrace> requests, int block_tokens, const Moment& now) {
   json::array rows;
   for (const RequestTrace& request : requests) rows.push_back(RequestJson(request, block_tokens, now));
-  return {{"schema", kAdminSchema}, {"block_tokens", block_tokens}, {"requests", std::move(rows)}};
+  return {{"schema", kAdminSchema},
+          {"at", now.unix_seconds},
+          {"block_tokens", block_tokens},
+          {"requests", std::move(rows)}};
+}
+
+json::object MissesDocument(const AdminFacts& facts, std::span<const PastRates> past, const Moment& now) {
+  const EngineStats& engine = facts.engine;
+  json::object sources, reasons;
+  for (size_t i = 0; i < kSourceNames.size(); ++i) sources[kSourceNames[i]] = engine.prompt_tokens[i];
+  for (size_t i = 0; i < kMissReasons; ++i)
+    reasons[MissReasonName(static_cast<MissReason>(i))] = engine.miss_tokens[i];
+  return {{"schema", kAdminSchema},
+          {"started", facts.started},
+          {"sources", std::move(sources)},
+          {"miss_tokens", std::move(reasons)},
+          {"history", MissHistoryJson(past, now)},
+          {"what_if", WhatIfJson(facts)}};
 }
 
 }  // namespace prefixd

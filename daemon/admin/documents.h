@@ -54,6 +54,11 @@ boost::json::object StatusDocument(const AdminFacts& facts, const boost::json::o
 boost::json::object RequestsDocument(std::span<const RequestTrace> requests, int block_tokens,
                                      const Moment& now);
 
+// Behind /admin/misses: why prompt tokens were computed, since the start and between the samples of `past`,
+// and how many tiers of other sizes would have found.
+boost::json::object MissesDocument(const AdminFacts& facts, std::span<const PastRates> past,
+                                   const Moment& now);
+
 // Why the first computed token of the prompt was not in the cache, as one or two sentences.
 std::string ExplainMiss(const RequestTrace& request, int block_tokens);
 

@@ -28,10 +28,12 @@ std::string_view NameOf(std::string_view host) {
 }  // namespace
 
 bool MayHaveHost(std::string_view host, std::string_view listen) {
-  if (listen.starts_with("unix:")) return true;
+  const bool local = listen.starts_with("unix:");
+  if (local && host.empty()) return true;
   const std::string_view name = NameOf(host);
-  return !name.empty() && (EqualsIgnoringCase(name, "localhost") ||
-                           EqualsIgnoringCase(name, NameOf(listen)) || IsAddress(std::string(name)));
+  return !name.empty() &&
+         (EqualsIgnoringCase(name, "localhost") || (!local && EqualsIgnoringCase(name, NameOf(listen))) ||
+          IsAddress(std::string(name)));
 }
 
 }  // namespace prefixd

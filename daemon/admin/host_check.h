@@ -7,7 +7,8 @@
 namespace prefixd {
 
 // True for an IP address, for "localhost", and for the name in `listen`, each with or without a port.
-// `listen` is ADDR:PORT, or unix:PATH, where every Host may come: no page reaches a Unix socket.
+// `listen` is ADDR:PORT, or unix:PATH, where there may be no Host as well. A page does not reach a Unix
+// socket, but a port that somebody forwards to it.
 bool MayHaveHost(std::string_view host, std::string_view listen);
 
 }  // namespace prefixd

@@ -137,6 +137,7 @@ TEST(Metrics, EveryNameOfTransfersAndOfTheProcessIsPresentAtZeroFromTheStart) {
                            "prefixd_step_seconds_count",
                            "prefixd_prefill_tokens_per_second",
                            "prefixd_ready",
+                           "prefixd_admin_streams_dropped_total",
                            "prefixd_inflight_bytes",
                            "prefixd_inflight_limit_bytes",
                            "prefixd_inflight_refusals_total",

@@ -10,6 +10,7 @@ from daemon import ROOT, Daemon, wait_until
 CHROMIUM = shutil.which("chromium")
 SCREENSHOTS = ROOT / "build/screenshots"
 WIDTHS = {"wide": 1280, "narrow": 320}
+VIEWS = ["overview", "requests", "misses"]
 
 if CHROMIUM is None:
     pytest.skip("chromium is not installed", allow_module_level=True)
@@ -58,6 +59,7 @@ class Page:
     def open(self, view="overview"):
         self.page.goto(f"{self.url}/#{view}")
         self.page.locator("main h2").first.wait_for()
+        self.page.locator("main table").first.wait_for(state="attached")  # its document has come
         return self.page
 
 
@@ -70,7 +72,7 @@ def fixture_opened(browser, daemon):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", WIDTHS)
-@pytest.mark.parametrize("view", ["overview"])
+@pytest.mark.parametrize("view", VIEWS)
 def test_every_view_is_accessible_at_every_width(opened, view, width, scheme):
     size = {"width": WIDTHS[width], "height": 800}
     with opened(color_scheme=scheme, viewport=size, reduced_motion="reduce") as shown:
@@ -106,6 +108,78 @@ def test_the_numbers_are_those_of_the_metrics(opened, daemon):
             assert int(blocks.replace(",", "")) == sample, name
         for title in ("Host memory", "Disk"):
             assert page.get_by_role("region", name=title, exact=True).get_by_role("img").count() == 1
+
+
+def cells(page, region):
+    """The rows of a table, as texts of their cells."""
+    rows = page.get_by_role("region", name=region, exact=True).locator("tbody tr").all()
+    return [row.locator("th, td").all_text_contents() for row in rows]
+
+
+def number(text):
+    return int(text.replace(",", ""))
+
+
+def test_misses_and_what_if_are_those_of_the_metrics(opened, daemon):
+    samples = daemon.metrics()
+    with opened() as shown:
+        page = shown.open("misses")
+        reasons = [name for name, _ in samples if name == "prefixd_cache_miss_tokens_total"]
+        assert len(reasons) > 5
+        assert {row[0]: number(row[1]) for row in cells(page, "Reasons")} == {
+            {"never_seen": "never seen", "block_tail": "end of a block"}[labels[0][1]]: value
+            for (name, labels), value in samples.items()
+            if name == "prefixd_cache_miss_tokens_total" and value > 0}
+        prompt = sum(value for (name, _), value in samples.items() if name == "prefixd_prompt_tokens_total")
+        share = samples["prefixd_ghost_hit_tokens_total", (("scale", "4"), ("tier", "disk"))] / prompt
+        bars = page.get_by_role("region", name="Disk", exact=True).locator("b").all_text_contents()
+        assert len(bars) == 4 and bars[3] == f"{100 * share:.1f}".removesuffix(".0") + " %"
+
+
+def test_a_request_leads_to_why_it_missed(opened, daemon):
+    answer = daemon.complete(prompt=tokens(100, 3), max_tokens=2)
+    name = answer["headers"]["x-request-id"]
+    with opened() as shown:
+        page = shown.open("requests")
+        link = page.get_by_role("link", name=name)
+        link.wait_for()
+        link.focus()
+        page.keyboard.press("Enter")
+        page.get_by_text("The prompt leaves the cache at token 0, in block 0").wait_for()
+        assert page.url.endswith(f"#requests/{name}")
+        row = next(row for row in cells(page, "Requests") if row[0] == name)
+        assert row[5] == "0 / 100" and row[6] == "never seen"
+        page.goto(f"{shown.url}/#requests/req_none")
+        page.get_by_text("It is not among the requests that ended last").wait_for()
+
+
+def test_a_drain_asks_first(browser):
+    with Daemon("--admin-listen", "127.0.0.1:0") as daemon:
+        with Page(browser, f"http://{tcp_address(daemon)}") as shown:
+            page = shown.open()
+            page.get_by_role("button", name="Drain and stop …").click()
+            page.get_by_role("dialog", name="Drain and stop this daemon?").wait_for()
+            page.keyboard.press("Enter")  # Cancel has the focus
+            page.get_by_role("dialog").wait_for(state="hidden")
+            assert daemon.get("/ready")[0] == 200
+            page.get_by_role("button", name="Drain and stop …").click()
+            page.get_by_role("dialog").get_by_role("button", name="Drain and stop").click()
+            page.get_by_text("The daemon drains: new requests are answered 503").wait_for()
+            assert daemon.exit_code() == 0
+            assert daemon.logged("an operator asked to drain")
+            page.get_by_text("The daemon does not answer").wait_for()
+            shown.said.clear()  # that it does not answer
+
+
+def test_the_page_follows_without_being_asked(opened, daemon):
+    with opened() as shown:
+        page = shown.open()
+        daemon.complete(prompt=tokens(500, 50), max_tokens=1)
+        cached = daemon.metrics()["prefixd_blocks", (("state", "cached"), ("tier", "device"))]
+        device = page.get_by_role("region", name="Device", exact=True)
+        device.get_by_role("list").get_by_text(f", {cached:.0f} blocks").wait_for()
+        assert sum("admin/events" in url for url in shown.asked) == 1
+        assert not any("admin/status" in url for url in shown.asked)
 
 
 def test_only_its_own_scripts_run(opened, daemon):

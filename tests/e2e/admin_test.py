@@ -212,6 +212,44 @@ def test_hosts_methods_and_paths_of_a_tcp_listener():
         assert daemon.get("/admin/status")[0] == 404, "the first listener has no admin routes"
 
 
+def test_streams_of_the_status_are_few_and_end_with_their_clients():
+    with Daemon("--admin-listen", "127.0.0.1:0") as daemon:
+        host, port = tcp_address(daemon).split(":")
+        clients = []
+        for _ in range(8):
+            client = socket.create_connection((host, int(port)), timeout=PATIENCE)
+            client.sendall(b"GET /admin/events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert client.recv(15) == b"HTTP/1.1 200 OK"
+            clients.append(client)
+        status, body = get(f"{host}:{port}", "/admin/events")
+        assert status == 503 and "too_many_streams" in body
+        assert get(f"{host}:{port}", "/admin/status")[0] == 200, "there are connections for others"
+        for client in clients:
+            client.close()
+
+        def has_room():
+            with socket.create_connection((host, int(port)), timeout=PATIENCE) as client:
+                client.sendall(b"GET /admin/events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                return client.recv(12) == b"HTTP/1.1 200"
+        wait_until(has_room, "a place for a stream")
+        assert daemon.metrics()["prefixd_admin_streams_dropped_total", ()] == 0
+
+
+def test_a_drain_is_a_post_that_only_its_own_page_sends():
+    own = {"Content-Type": "application/json", "X-Prefixd-Action": "1"}
+    with Daemon("--admin-listen", "127.0.0.1:0") as daemon:
+        address = tcp_address(daemon)
+        for headers, status in (({}, 403), ({**own, "Origin": "http://attacker.example"}, 403),
+                                ({**own, "Content-Type": "text/plain"}, 415),
+                                ({**own, "Host": "attacker.example"}, 403)):
+            assert get(address, "/admin/drain", headers, "POST")[0] == status, headers
+        assert get(address, "/admin/drain", own)[0] == 405
+        assert daemon.get("/ready")[0] == 200
+        status, body = get(address, "/admin/drain", {**own, "Origin": f"http://{address}"}, "POST")
+        assert status == 200 and "drains" in json.loads(body)["done"]
+        assert daemon.exit_code() == 0
+
+
 def test_keys_protect_it(tmp_path):
     keys = tmp_path / "keys"
     keys.write_text("# first\nsk-one\nsk-two\n")

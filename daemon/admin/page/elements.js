@@ -37,11 +37,30 @@ export function table(caption, columns, rows) {
               make('tbody', {}, body));
 }
 
+// A part of the page that scrolls by itself when it is too large, also by keyboard.
+export function scrolls(label, kind = '') {
+  return make('div', {class: `scrolls ${kind}`, tabindex: '0', role: 'region', 'aria-label': label});
+}
+
+// What the colours and hatches mean; `items` are [class, text or nodes].
+export function legend(items) {
+  return make('ul', {class: 'legend'}, legendItems(items));
+}
+
+export function legendItems(items) {
+  return items.map(([name, ...words]) => make('li', {}, make('span', {class: `swatch ${name}`}), words));
+}
+
+// The children of a <dl>; `rows` are [name, value].
+export function facts(rows) {
+  return rows.flatMap(([name, value]) => [make('dt', {}, name), make('dd', {}, value)]);
+}
+
 // A chart and the same as a table, closed at first. update(chart, table) replaces both.
 export class Figure {
   constructor(summary) {
     this.chart = make('div', {class: 'chart'});
-    this.twin = make('div', {class: 'scrolls', tabindex: '0', role: 'region', 'aria-label': summary});
+    this.twin = scrolls(summary);
     this.element = make('div', {class: 'figure'}, this.chart,
                         make('details', {}, make('summary', {}, summary), this.twin));
   }

@@ -1,6 +1,7 @@
 // The first screen, from the document /admin/status.
 
-import {draw, Figure, make, say, table} from './elements.js';
+import {actionButton} from './dialog.js';
+import {draw, facts, Figure, legend, make, say, table} from './elements.js';
 import * as format from './format.js';
 
 const STATES = {
@@ -12,6 +13,15 @@ const STATES = {
 const CHECKS = {ok: 'works', off: 'off', loading: 'loading'};
 const TIERS = {device: 'Device', host: 'Host memory', disk: 'Disk'};
 const PARTS = [['leased', 'in use by requests'], ['cached', 'cached'], ['free', 'free']];
+
+const DRAIN = {
+  label: 'Drain and stop',
+  question: 'Drain and stop this daemon?',
+  consequence: 'New requests are answered 503 from now on. Running requests have the time of ' +
+      '--drain-seconds to end, then the process stops, as after SIGTERM. Nobody can take this back. A ' +
+      'service manager may start it again.',
+  path: 'admin/drain',
+};
 
 export function stateText(status) {
   return STATES[status.state] ?? `State: ${status.state}.`;
@@ -68,11 +78,9 @@ class Tier {
                        segment.style.flexGrow = bytes;
                        return segment;
                      }));
-    const legend = make('ul', {class: 'legend'}, named.map((part) => make(
-        'li', {}, make('span', {class: `swatch ${part.name}`}), `${part.words} `,
-        make('b', {}, amount(part)))));
+    const swatches = legend(named.map((part) => [part.name, `${part.words} `, make('b', {}, amount(part))]));
     this.figure.update(
-        make('div', {}, bar, legend),
+        make('div', {}, bar, swatches),
         table(`${this.title}, ${format.bytes(tier.capacity_bytes)}`,
               [['State', false], ['Bytes', true], ['Blocks', true]],
               [...parts, ...(pending.bytes === undefined ? [] : [pending])].map((part) => (
@@ -141,7 +149,7 @@ export class Overview {
     this.element = make(
         'div', {class: 'overview'},
         make('section', {'aria-labelledby': 'state-title'}, make('h2', {id: 'state-title'}, 'State'),
-             this.requests, this.checks, this.facts),
+             this.requests, this.checks, this.facts, actionButton(DRAIN)),
         make('section', {'aria-labelledby': 'tiers-title'}, make('h2', {id: 'tiers-title'}, 'Cache, by tier'),
              this.tierList),
         make('section', {class: 'wide'}, this.span,
@@ -153,14 +161,12 @@ export class Overview {
     say(this.requests, `${format.counted(running, 'request')} running, ${format.count(waiting)} waiting`);
     this.checks.replaceChildren(
         ...Object.entries(status.checks).map(([name, value]) => checkItem(name, value)));
-    const facts = [
+    this.facts.replaceChildren(...facts([
       ['Model', status.model],
       ['Backend', `${status.backend}, ${format.counted(status.threads, 'thread')}`],
       ['Version', `${status.version} (${status.revision})`],
       ['Up for', format.span(status.uptime_seconds)],
-    ];
-    this.facts.replaceChildren(...facts.flatMap(([name, value]) => (
-        [make('dt', {}, name), make('dd', {}, value)])));
+    ]));
     for (const [name, tier] of Object.entries(status.tiers)) {
       if (!this.tiers.has(name)) {
         this.tiers.set(name, new Tier(name));

@@ -1,83 +1,117 @@
 // The page of the admin listener: chooses the view by the fragment of the address, and asks the daemon.
 
+import {ask, follow, keepKey, Refused} from './data.js';
 import {make, say} from './elements.js';
+import {Misses} from './misses.js';
 import {Overview, stateText} from './overview.js';
+import {Requests} from './requests.js';
 
-const POLL_MILLISECONDS = 2000;
-const KEY_NAME = 'prefixd-admin-key';  // in the storage of this tab
+const REFRESH_MILLISECONDS = 2000, RETRY_MILLISECONDS = 5000;
 
 const byId = (id) => document.getElementById(id);
 const state = byId('state'), problem = byId('problem'), keyForm = byId('key-form'), main = byId('main');
+const pause = (milliseconds) => new Promise((resume) => setTimeout(resume, milliseconds));
 
-class Refused extends Error {}
-
-async function ask(path) {
-  const key = sessionStorage.getItem(KEY_NAME);
-  const answer = await fetch(path, {headers: key ? {Authorization: `Bearer ${key}`} : {}, cache: 'no-store'});
-  const text = await answer.text();
-  if (answer.status === 401 || answer.status === 403) throw new Refused(JSON.parse(text).error.message);
-  if (!answer.ok) throw new Error(`${path} answered ${answer.status}`);
-  return JSON.parse(text);
-}
-
+// A view with a path shows the document of that path; one without is updated with every status. A fragment is
+// #NAME or #NAME/PART: the part is for the view.
 const VIEWS = {
-  overview: {title: 'Overview', view: new Overview(), path: 'admin/status'},
+  overview: {title: 'Overview', view: new Overview()},
+  requests: {title: 'Requests', view: new Requests(), path: 'admin/requests'},
+  misses: {title: 'Misses', view: new Misses(), path: 'admin/misses'},
 };
 
 function current() {
   return VIEWS[location.hash.slice(1).split('/')[0]] ?? VIEWS.overview;
 }
 
-function showProblem(text) {
-  say(problem, text ?? '');
-  problem.hidden = !text;
-  document.body.classList.toggle('stale', Boolean(text));
+function partOfFragment() {
+  const fragment = location.hash.slice(1), slash = fragment.indexOf('/');
+  return slash < 0 ? '' : decodeURIComponent(fragment.slice(slash + 1));
 }
 
-let shown = null;
-async function refresh() {
-  const wanted = current();
+function showProblem(error) {
+  const refused = error instanceof Refused;
+  say(problem, !error ? '' : refused ? error.message
+      : `The daemon does not answer: ${error.message}. What is shown is old.`);
+  problem.hidden = !error;
+  keyForm.hidden = !refused;
+  document.body.classList.toggle('stale', Boolean(error));
+}
+
+function showView() {
+  const {view} = current();
+  byId('views').replaceChildren(...Object.entries(VIEWS).map(([name, each]) => make(
+      'a', {href: `#${name}`, 'aria-current': each === current() ? 'page' : null}, each.title)));
+  const changed = main.firstElementChild !== view.element;
+  if (changed) main.replaceChildren(view.element);
+  view.select?.(partOfFragment());
+  return changed;
+}
+
+function takeStatus(status) {
+  say(state, stateText(status));
+  document.title = `${status.model}: ${status.state} – prefixd`;
+  VIEWS.overview.view.update(status);
+  if (main.firstElementChild !== current().view.element) showView();
+  showProblem(null);
+}
+
+let refreshed = 0;
+async function refreshView() {
+  const {view, path} = current();
+  if (!path || performance.now() < refreshed + REFRESH_MILLISECONDS) return;
+  refreshed = performance.now();
+  view.update(await ask(path));
+}
+
+// Follows the stream while the page can be seen. Without a stream, as when there are too many, it asks.
+async function watch() {
+  const left = new AbortController();
+  const leave = () => document.hidden && left.abort();
+  document.addEventListener('visibilitychange', leave);
   try {
-    const document_ = await ask(wanted.path);
-    if (wanted !== current()) return;
-    if (wanted === VIEWS.overview) {
-      say(state, stateText(document_));
-      document.title = `${document_.model}: ${document_.state} – prefixd`;
-    }
-    wanted.view.update(document_);
-    if (shown !== wanted) main.replaceChildren(wanted.view.element);
-    shown = wanted;
-    keyForm.hidden = true;
-    showProblem(null);
+    await follow('admin/events', (status) => {
+      takeStatus(status);
+      refreshView().catch(showProblem);
+    }, left.signal);
   } catch (error) {
-    const refused = error instanceof Refused;
-    keyForm.hidden = !refused;
-    showProblem(refused ? error.message
-        : `The daemon does not answer: ${error.message}. What is shown is old.`);
+    if (document.hidden) return;
+    if (error instanceof Refused) throw error;
+    takeStatus(await ask('admin/status'));
+    await refreshView();
+  } finally {
+    document.removeEventListener('visibilitychange', leave);
   }
 }
 
-function showNavigation() {
-  byId('views').replaceChildren(...Object.entries(VIEWS).map(([name, each]) => make(
-      'a', {href: `#${name}`, 'aria-current': each === current() ? 'page' : null}, each.title)));
+let resume = () => {};
+async function run() {
+  for (;;) {
+    if (document.hidden || !keyForm.hidden) {
+      await new Promise((resolve) => { resume = resolve; });
+      continue;
+    }
+    try {
+      await watch();
+      await pause(REFRESH_MILLISECONDS);
+    } catch (error) {
+      showProblem(error);
+      if (keyForm.hidden) await pause(RETRY_MILLISECONDS);
+    }
+  }
 }
 
 keyForm.addEventListener('submit', (event) => {
   event.preventDefault();
-  sessionStorage.setItem(KEY_NAME, byId('key').value);
+  keepKey(byId('key').value);
   byId('key').value = '';
-  refresh();
+  keyForm.hidden = true;
+  resume();
 });
+document.addEventListener('visibilitychange', () => resume());
 window.addEventListener('hashchange', () => {
-  showNavigation();
-  refresh();
+  if (showView()) main.focus();
+  refreshed = 0;
+  refreshView().catch(showProblem);
 });
-
-async function run() {
-  showNavigation();
-  for (;;) {
-    if (!document.hidden && keyForm.hidden) await refresh();
-    await new Promise((resume) => setTimeout(resume, POLL_MILLISECONDS));
-  }
-}
 run();

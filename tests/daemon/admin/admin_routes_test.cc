@@ -23,6 +23,9 @@ class AdminRoutesTest : public testing_support::ApiTest {
     context_.rates = [](const EngineStats&) { return Rates(); };
     context_.past = [] { return std::vector<PastRates>(); };
     context_.view = [this] { return view_.get(); };
+    context_.drain = [this] { ++drains_; };
+    context_.counters = &counters_;
+    context_.streams = &streams_;
   }
   std::shared_ptr<MemoryExchange> Get(const std::string& path, std::string query = "",
                                       HttpHeaders headers = {{"host", "127.0.0.1:9"}},
@@ -40,6 +43,22 @@ class AdminRoutesTest : public testing_support::ApiTest {
     return exchange;
   }
 
+  // A page's own request for an action; `changed` replaces headers, and an empty value removes one.
+  std::shared_ptr<MemoryExchange> Act(const std::string& path, const HttpHeaders& changed = {}) {
+    HttpHeaders headers = {{"host", "127.0.0.1:9"},
+                           {"origin", "http://127.0.0.1:9"},
+                           {"content-type", "application/json"},
+                           {"x-prefixd-action", "1"}};
+    for (const auto& [name, value] : changed) {
+      std::erase_if(headers, [&](const auto& header) { return header.first == name; });
+      if (!value.empty()) headers.emplace_back(name, value);
+    }
+    return Get(path, "", headers, "POST");
+  }
+
+  int drains_ = 0;
+  AdminCounters counters_;
+  StatusStreams streams_{&api_.clock, &counters_, [this] { return StatusText(context_); }};
   int asked_ = 0;  // turns that the engine thread was asked for
   std::unique_ptr<EngineView> view_ = std::make_unique<EngineView>([this] { ++asked_; });
   AdminContext context_;
@@ -69,7 +88,7 @@ TEST_F(AdminRoutesTest, KeysAreRequiredWhereThereAreSome) {
   EXPECT_EQ(Get("/admin/requests")->response.status, 200) << "the file of the socket has permissions";
 }
 
-TEST_F(AdminRoutesTest, OnlyGetIsAnswered) {
+TEST_F(AdminRoutesTest, DocumentsAreAnsweredToGetAlone) {
   for (const char* method : {"POST", "PUT", "DELETE"}) {
     const auto refused = Get("/admin/status", "", {{"host", "localhost"}}, method);
     EXPECT_EQ(refused->response.status, 405) << method;
@@ -127,6 +146,82 @@ TEST_F(AdminRoutesTest, RequestsThatAreNotKnownAndQueriesThatAreWrong) {
   EXPECT_EQ(Get("/admin/requests", "limit=100")->response.status, 200);
   for (const char* query : {"limit=0", "limit=101", "limit=", "limit=5x", "limit=-1", "most=5"})
     EXPECT_EQ(Get("/admin/requests", query)->response.status, 400) << query;
+}
+
+TEST_F(AdminRoutesTest, ActionsTakeWhatNoPageOfAnotherOriginSends) {
+  const std::pair<HttpHeaders, int> refused[] = {
+      {{{"x-prefixd-action", ""}}, 403},
+      {{{"origin", "http://attacker.example"}}, 403},
+      {{{"origin", "null"}}, 403},
+      {{{"origin", "http://127.0.0.1:10"}}, 403},
+      {{{"origin", "https://127.0.0.1:9"}}, 403},
+      {{{"host", "attacker.example"}, {"origin", "http://attacker.example"}}, 403},
+      {{{"content-type", ""}}, 415},
+      {{{"content-type", "text/plain"}}, 415},
+      {{{"content-type", "application/x-www-form-urlencoded"}}, 415}};
+  for (const auto& [headers, status] : refused) {
+    EXPECT_EQ(Act("/admin/drain", headers)->response.status, status) << headers[0].second;
+    EXPECT_EQ(drains_, 0);
+  }
+  EXPECT_EQ(Get("/admin/drain")->response.status, 405);
+  api_.context.api_keys = testing_support::PlainKeys({"sk-one"});
+  EXPECT_EQ(Act("/admin/drain")->response.status, 401);
+  EXPECT_EQ(drains_, 0);
+}
+
+TEST_F(AdminRoutesTest, ADrainBeginsOnce) {
+  api_.state.set_phase(ServerPhase::kLoading);
+  EXPECT_EQ(Act("/admin/drain")->response.status, 503);
+  api_.state.set_phase(ServerPhase::kServing);
+  const auto drained = Act("/admin/drain", {{"origin", ""}});
+  EXPECT_EQ(drained->response.status, 200);
+  EXPECT_THAT(Text(At(Parse(drained->body()), "/done")), testing::HasSubstr("drains"));
+  EXPECT_EQ(drains_, 1);
+  EXPECT_EQ(Act("/admin/drain")->response.status, 409) << "a second signal would cut requests";
+  api_.state.set_phase(ServerPhase::kDraining);
+  EXPECT_EQ(Act("/admin/drain")->response.status, 409);
+  EXPECT_EQ(drains_, 1);
+}
+
+TEST_F(AdminRoutesTest, TheStatusIsAStreamOfAtMostTwoEventsASecond) {
+  const auto stream = Get("/admin/events");
+  EXPECT_EQ(stream->response.content_type, "text/event-stream");
+  const auto events = [&] {
+    size_t count = 0;
+    for (size_t at = 0; (at = stream->body().find("data: {", at)) != std::string::npos; ++at) ++count;
+    return count;
+  };
+  EXPECT_EQ(events(), 1u);
+  EXPECT_THAT(stream->body(), testing::EndsWith("}\n\n"));
+  for (int i = 0; i < 100; ++i) {
+    api_.clock.Advance(100'000'000);
+    stream->AdvanceTime(0.1);
+    stream->RunJobs();
+  }
+  EXPECT_GE(events(), 10u);
+  EXPECT_LE(events(), 20u);
+  EXPECT_EQ(streams_.open(), 1);
+  EXPECT_EQ(asked_, 0) << "a stream makes nobody look through the tree";
+  stream->Disconnect();
+  stream->AdvanceTime(StatusStreams::kSeconds);
+  stream->RunJobs();
+  EXPECT_EQ(streams_.open(), 0);
+  EXPECT_EQ(counters_.dropped_streams, 0u) << "it left by itself";
+}
+
+TEST_F(AdminRoutesTest, StreamsAreFewAndThoseThatAreNotReadAreDropped) {
+  std::vector<std::shared_ptr<MemoryExchange>> streams;
+  for (int i = 0; i < StatusStreams::kMostStreams; ++i) streams.push_back(Get("/admin/events"));
+  const auto refused = Get("/admin/events");
+  EXPECT_EQ(refused->response.status, 503);
+  EXPECT_EQ(Text(At(Parse(refused->body()), "/error/code")), "too_many_streams");
+  streams[0]->room = false;
+  streams[0]->AdvanceTime(StatusStreams::kSeconds);
+  streams[0]->RunJobs();
+  EXPECT_TRUE(streams[0]->ended);
+  EXPECT_EQ(counters_.dropped_streams, 1u);
+  EXPECT_EQ(streams_.open(), StatusStreams::kMostStreams - 1);
+  EXPECT_EQ(Get("/admin/events")->response.status, 200) << "its place is free";
 }
 
 }  // namespace

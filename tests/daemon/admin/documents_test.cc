@@ -109,6 +109,28 @@ TEST(Documents, TiersAddUpAndThoseThatAreOffAreAbsent) {
   EXPECT_EQ(all.at("tiers").at("disk").at("free_bytes"), json::value(4300));
 }
 
+TEST(Documents, MissesHaveEveryReasonAndEveryTierThatIsThere) {
+  AdminFacts facts;
+  facts.engine.prompt_tokens = {70, 30, 0, 0, 0};
+  facts.engine.miss_tokens[static_cast<size_t>(MissReason::kEvictedDevice)] = 70;
+  facts.engine.blocks[0] = {.free = 4};
+  facts.engine.block_bytes = 100;
+  facts.engine.ghost_hit_tokens[0] = {10, 20, 30, 40};
+  PastRates past{.until = 990};
+  past.rates.miss_tokens[static_cast<size_t>(MissReason::kEvictedDevice)] = 7;
+  const json::object document = MissesDocument(facts, {&past, 1}, kNow);
+  EXPECT_EQ(document.at("sources").at("device"), json::value(30));
+  EXPECT_EQ(document.at("miss_tokens").as_object().size(), static_cast<size_t>(kMissReasons));
+  EXPECT_EQ(document.at("miss_tokens").at("evicted_device"), json::value(70));
+  EXPECT_EQ(document.at("miss_tokens").at("never_seen"), json::value(0));
+  EXPECT_EQ(document.at("history").at("miss_tokens").at("evicted_device"), json::value({7u}));
+  ASSERT_EQ(document.at("what_if").as_object().size(), 1u) << "there is no lower tier";
+  const json::value& device = document.at("what_if").at("device");
+  EXPECT_EQ(device.at("capacity_bytes"), json::value(400));
+  EXPECT_EQ(device.at("scales").at(3).at("scale"), json::value(4.0));
+  EXPECT_EQ(device.at("scales").at(3).at("hit_tokens"), json::value(40));
+}
+
 TEST(Documents, TheStatusAsTextHasColorsOnlyWhenAsked) {
   const json::object status = Status({}, {.on = true, .bytes = 5, .capacity = 10});
   const std::string plain = StatusAsText(status, false);

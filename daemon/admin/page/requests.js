@@ -1,0 +1,116 @@
+// The requests that ended last, as a waterfall; one of them explained. From the document /admin/requests.
+
+import {facts, legend, make, scrolls, table} from './elements.js';
+import * as format from './format.js';
+import {wordsFor} from './reasons.js';
+
+// The parts of a request in the order of time: name, title, its seconds.
+const PARTS = [
+  ['queue', 'waits to run', (r) => r.queue_seconds ?? r.seconds],
+  ['load', 'waits for loads', (r) => (r.queue_seconds === null ? 0 : r.load_wait_seconds)],
+  ['compute', 'computes the prompt', (r) => Math.max(
+      0, (r.ttft_seconds ?? r.seconds) - (r.queue_seconds ?? r.seconds) - r.load_wait_seconds)],
+  ['answer', 'first token to end', (r) => (r.ttft_seconds === null ? 0 : r.seconds - r.ttft_seconds)],
+];
+const SOURCES = {computed: 'computed', device: 'from the device', host: 'from host memory',
+                 disk: 'from the disk', shared: 'from a request beside it'};
+
+const linkTo = (request) => `#requests/${encodeURIComponent(request.id)}`;
+const cachedOf = (request) => request.prompt_tokens - (request.sources.computed ?? 0);
+
+function waterfall(request, longest) {
+  const label = PARTS.map(([, title, seconds]) => `${title} ${format.seconds(seconds(request))}`).join(', ');
+  const bar = make('div', {class: 'waterfall', role: 'img', 'aria-label': label, title: label});
+  for (const [name, , seconds] of PARTS) {
+    const part = make('span', {class: `part-${name}`});
+    part.style.width = `${100 * seconds(request) / longest}%`;
+    bar.append(part);
+  }
+  return bar;
+}
+
+function reasonOf(request) {
+  return request.first_miss ? wordsFor(request.first_miss.reason) : '–';
+}
+
+function listOf(names, counts) {
+  const parts = Object.entries(counts).map(([name, count]) => `${format.count(count)} ${names(name)}`);
+  return parts.join(', ') || '–';
+}
+
+function detailOf(request, now) {
+  const rows = [
+    ['Ended', `${format.ago(request.finished, now)} (${request.finish})`],
+    ['Tenant', request.tenant],
+    ['Prompt', `${format.counted(request.prompt_tokens, 'token')}: ` +
+               listOf((name) => SOURCES[name] ?? name, request.sources)],
+    ['Computed because', listOf(wordsFor, request.miss_tokens)],
+    ['Loads decided', listOf((name) => name, request.load_decisions)],
+    ['Answer', format.counted(request.generated_tokens, 'token')],
+    ...PARTS.map(([, title, seconds]) => [title[0].toUpperCase() + title.slice(1),
+                                          format.seconds(seconds(request))]),
+  ];
+  return [make('p', {class: 'explanation'}, request.explanation),
+          make('dl', {}, facts(rows))];
+}
+
+const COLUMNS = [['Request', false], ['Ended', true], ['Queue → load → compute → answer', false],
+                 ['First token', true], ['Whole', true], ['Cached / prompt', true],
+                 ['Left the cache because', false]];
+
+export class Requests {
+  constructor() {
+    this.selected = '';
+    this.found = [];
+    this.detail = make('section', {class: 'detail', 'aria-live': 'polite', 'aria-label': 'One request'});
+    this.count = make('p', {class: 'note'});
+    this.list = scrolls('Requests', 'tall');
+    const parts = legend(PARTS.map(([name, title]) => [`part-${name}`, title]));
+    this.element = make('div', {}, make('h2', {}, 'Requests that ended last'), this.count, parts,
+                        this.detail, this.list);
+  }
+
+  // Shows the request with this id; none when it is empty.
+  select(id) {
+    this.selected = id;
+    this.show();
+  }
+
+  update(document_) {
+    const newest = document_.requests[0]?.sequence;
+    this.found = document_.requests;
+    this.now = document_.at;
+    // Rows under a pointer or with the focus stay until there is something new.
+    if (newest !== this.newest || this.newest === undefined) this.showList();
+    this.newest = newest;
+    this.show();
+  }
+
+  showList() {
+    const focused = document.activeElement?.getAttribute('href');
+    const longest = Math.max(...this.found.map((request) => request.seconds), 1e-9);
+    this.count.textContent = this.found.length === 0 ? 'No request has ended yet.'
+        : `The newest ${format.counted(this.found.length, 'request')}. Bars have one scale: the longest ` +
+          `took ${format.seconds(longest)}. A request with several choices has a row for each.`;
+    this.list.replaceChildren(table('Requests, the newest first', COLUMNS, this.found.map((request) => [
+      make('a', {href: linkTo(request)}, request.id || `sequence ${request.sequence}`),
+      format.clock(request.finished), waterfall(request, longest), format.seconds(request.ttft_seconds),
+      format.seconds(request.seconds),
+      `${format.count(cachedOf(request))} / ${format.count(request.prompt_tokens)}`, reasonOf(request),
+    ])));
+    if (focused) this.list.querySelector(`a[href="${CSS.escape(focused)}"]`)?.focus();
+  }
+
+  show() {
+    const chosen = this.found.filter((request) => request.id === this.selected);
+    const key = `${this.selected} ${chosen.length}`;
+    if (key === this.shown) return;
+    this.shown = key;
+    const parts = chosen.flatMap((request) => detailOf(request, this.now));
+    if (this.selected && chosen.length === 0) {
+      parts.push(make('p', {}, 'It is not among the requests that ended last, or has not ended yet.'));
+    }
+    this.detail.replaceChildren(...(this.selected ? [
+      make('h3', {}, `Request ${this.selected}`), ...parts, make('a', {href: '#requests'}, 'Close')] : []));
+  }
+}
