@@ -128,7 +128,7 @@ double Ghosts(const FilledCache& filled, size_t prompts, size_t lookups, Prng& p
 // The longest turn of a look at all prefixes, in seconds of processor time.
 double LongestTurn(const PrefixCache& cache) {
   constexpr uint32_t kNodes = 2048;  // EngineView::kNodesPerTurn
-  PrefixScan scan(20);
+  PrefixScan scan(100);
   double longest = 0;
   for (bool done = false; !done;) {
     const int64_t begun = SystemClock().ThreadNanos();

@@ -304,7 +304,8 @@ class PrefixCache {
   uint32_t leased_blocks(Tier tier = Tier::kDevice) const;
   uint32_t kept_blocks(Tier tier = Tier::kDevice) const;  // by retention; leased ones too
   uint32_t most_kept_blocks(Tier tier = Tier::kDevice) const;
-  // Looks at up to `most_nodes` further nodes of the tree. Returns whether it has seen all of them.
+  // Looks at up to `most_nodes` further nodes of the tree, or at fewer of the paths of the rows. Returns
+  // whether the scan is done.
   bool Scan(PrefixScan* scan, uint32_t most_nodes) const;
 
   size_t nodes() const;         // in the tree, with KV in memory or without

@@ -27,8 +27,14 @@ PrefixCache::MissPlace PrefixCache::PlaceOfMiss(const Lease& lease, std::span<co
 }
 
 bool PrefixCache::Scan(PrefixScan* scan, uint32_t most_nodes) const {
-  const Impl& cache = *impl_;
-  const RadixTree& tree = cache.tree;
+  if (scan->on_paths()) return impl_->ScanPaths(scan, most_nodes);
+  impl_->ScanNodes(scan, most_nodes);
+  if (scan->next < impl_->tree.end()) return false;
+  scan->BeginPaths();
+  return impl_->ScanPaths(scan, most_nodes);
+}
+
+void PrefixCache::Impl::ScanNodes(PrefixScan* scan, uint32_t most_nodes) const {
   const auto end = static_cast<NodeId>(std::min<uint64_t>(uint64_t{scan->next} + most_nodes, tree.end()));
   for (; scan->next < end; ++scan->next) {
     const NodeId node = scan->next;
@@ -38,17 +44,39 @@ bool PrefixCache::Scan(PrefixScan* scan, uint32_t most_nodes) const {
     if (hits == 0 || (child != kNoNode && tree.facts(child).hits >= hits)) continue;
     PrefixRow row{.key = tree.key(node),
                   .root = tree.root_key(node),
-                  .tokens = (tree.depth(node) + 1) * static_cast<uint32_t>(cache.block_tokens),
+                  .tokens = (tree.depth(node) + 1) * static_cast<uint32_t>(block_tokens),
                   .hits = hits,
-                  .branches = child == kNoNode && !tree.IsLeaf(node)};
+                  .branches = child == kNoNode && !tree.IsLeaf(node),
+                  .node = node};
     ++scan->prefixes;
     if (!scan->Wants(row.worth())) continue;
     for (const Tier at : {Tier::kDevice, Tier::kHost, Tier::kDisk})
-      row.resides[static_cast<size_t>(at)] = cache.Resides(node, at);
-    row.last_use = cache.times.Of(tree.facts(node).last_use);
+      row.resides[static_cast<size_t>(at)] = Resides(node, at);
+    row.last_use = times.Of(tree.facts(node).last_use);
     if (std::ranges::find(row.resides, true) != row.resides.end()) scan->Add(row);
   }
-  return scan->next >= tree.end();
+}
+
+bool PrefixCache::Impl::ScanPaths(PrefixScan* scan, uint32_t most_nodes) const {
+  constexpr uint32_t kCost = 8;  // a node on a path is found elsewhere in memory, and the disk is asked
+  for (uint32_t left = std::max(1u, most_nodes / kCost); left > 0 && scan->place().row != nullptr; --left) {
+    PrefixScan::Place& place = scan->place();
+    PrefixRow& row = *place.row;
+    if (!tree.Contains(place.node) || tree.key(place.node) != place.key) {
+      scan->NextPath();  // the node has left the tree since
+      continue;
+    }
+    ++row.own_blocks;
+    for (const Tier at : {Tier::kDevice, Tier::kHost, Tier::kDisk})
+      row.own_blocks_in[static_cast<size_t>(at)] += Resides(place.node, at) ? 1 : 0;
+    place.node = tree.parent(place.node);
+    if (place.node != kNoNode) {
+      place.key = tree.key(place.node);
+      row.parent = scan->RowAt(place.node, place.key);
+    }
+    if (place.node == kNoNode || row.parent >= 0) scan->NextPath();
+  }
+  return scan->place().row == nullptr;
 }
 
 }  // namespace prefixd

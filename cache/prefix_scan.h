@@ -1,6 +1,7 @@
 // PrefixScan: the cached prefixes that have saved most, found by looking at all nodes of the tree, a bounded
 // number at a time (PrefixCache::Scan). So no step of the engine waits for the whole tree. What changes
-// between two calls is seen before or after the change.
+// between two calls is seen before or after the change. Then it goes from the end of each of these prefixes
+// towards the root, to count its blocks and to find the one that it continues.
 //
 // A prefix ends at a node whose next node was used less often, or that has no next node, or several. Its
 // worth is its tokens times its hits. Prefixes that were never hit, or that lie in no tier any more, are left
@@ -15,6 +16,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <unordered_map>
 #include <vector>
 
 #include "cache/node.h"
@@ -31,6 +33,12 @@ struct PrefixRow {
   bool branches = false;               // several prefixes go on after it
   std::array<bool, kTiers> resides{};  // tiers that have its last block
   std::optional<double> last_use;      // on the clock of PrefixCache::Poll
+  NodeId node = kNoNode;               // of its last block, unless that has left the tree since
+  // The row of the longest prefix that it continues, or -1; and its blocks after that prefix, all of them and
+  // those in each tier. What has left the tree since it was found has none of both.
+  int parent = -1;
+  uint32_t own_blocks = 0;
+  std::array<uint32_t, kTiers> own_blocks_in{};
 
   uint64_t worth() const { return uint64_t{tokens} * hits; }
 };
@@ -48,9 +56,27 @@ class PrefixScan {
   NodeId next = 0;        // the node to look at next
   uint64_t prefixes = 0;  // that were found, also those that are not kept
 
+  // For the second part. BeginPaths orders the rows; it is called once, when all nodes have been seen.
+  void BeginPaths();
+  bool on_paths() const { return on_paths_; }
+  // The place on the path of a row: a node, and its key, because its id may be reused.
+  struct Place {
+    PrefixRow* row = nullptr;  // null: all paths are done
+    NodeId node = kNoNode;
+    BlockKey key;
+  };
+  Place& place() { return place_; }
+  void NextPath();
+  // The number of the row that ends at this node, or -1.
+  int RowAt(NodeId node, const BlockKey& key) const;
+
  private:
   const size_t most_rows_;
-  std::vector<PrefixRow> rows_;  // a heap, the row of least worth in front
+  std::vector<PrefixRow> rows_;  // a heap, the row of least worth in front; in order from BeginPaths on
+  bool on_paths_ = false;
+  size_t next_path_ = 0;
+  Place place_;
+  std::unordered_map<NodeId, int> row_of_node_;
 };
 
 }  // namespace prefixd

@@ -80,6 +80,8 @@ inline constexpr LimitSpec kLimitTable[] = {
     // The admin listener
     {"admin-connections", 16, "connections", "to the admin listener; further ones are answered 503"},
     {"admin-inflight", 8 << 20, "bytes", "answers of the admin listener in memory together"},
+    {"admin-streams", 8, "streams", "of the status, to browsers; further ones are answered 503"},
+    {"admin-backlog", 64 << 10, "bytes", "of a stream that its client has not read; then it is dropped"},
     {"admin-answer", 16 << 20, "bytes", "an answer that `prefixd inspect --live` reads"},
     // Engine and process
     {"prompt-logit-rows", 64, "rows",

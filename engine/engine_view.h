@@ -37,7 +37,7 @@ struct PrefixTable {
 class EngineView {
  public:
   static constexpr size_t kMostRequests = 256;
-  static constexpr size_t kMostPrefixes = 20;
+  static constexpr size_t kMostPrefixes = 100;
   // Some 0.1 ms: a turn costs no step more than that.
   static constexpr uint32_t kNodesPerTurn = 2048;
 

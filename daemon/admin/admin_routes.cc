@@ -22,7 +22,7 @@ namespace json = boost::json;
 constexpr std::string_view kRequestRoute = "/admin/requests/*";
 constexpr size_t kMostRows = 100;
 // A look at the prefixes serves as long; a new one is waited for as long, then the last one is shown.
-constexpr double kPrefixesSeconds = 5, kPrefixesWait = 0.5, kPrefixesTick = 0.01;
+constexpr double kPrefixesSeconds = 5, kPrefixesWait = 0.15, kPrefixesTick = 0.01;
 
 Moment Now(const AdminContext& context) {
   return {.seconds = context.api->clock->NowSeconds(), .unix_seconds = context.api->clock->UnixSeconds()};
@@ -52,6 +52,11 @@ void RespondStatus(const AdminContext& context, Exchange& exchange,
   RespondJson(exchange, StatusOf(context, prefixes));
 }
 
+void RespondPrefixes(const AdminContext& context, Exchange& exchange,
+                     const std::optional<PrefixTable>& prefixes) {
+  RespondJson(exchange, PrefixesDocument(prefixes, context.facts().block_tokens, Now(context)));
+}
+
 using RespondWithPrefixes = void (*)(const AdminContext&, Exchange&, const std::optional<PrefixTable>&);
 
 // Responds when the prefixes of `asked` are there, or `tries` ticks later with what is there.
@@ -79,6 +84,10 @@ void AskForPrefixes(const AdminContext& context, const std::shared_ptr<Exchange>
 
 void HandleStatus(const AdminContext& context, const std::shared_ptr<Exchange>& exchange) {
   AskForPrefixes(context, exchange, RespondStatus);
+}
+
+void HandlePrefixes(const AdminContext& context, const std::shared_ptr<Exchange>& exchange) {
+  AskForPrefixes(context, exchange, RespondPrefixes);
 }
 
 void HandleEvents(const AdminContext& context, const std::shared_ptr<Exchange>& exchange) {
@@ -150,6 +159,7 @@ constexpr AdminRoute kRoutes[] = {
     {"/admin/requests", AdminRoute::kData, HandleRequests},
     {kRequestRoute, AdminRoute::kData, HandleRequest},
     {"/admin/events", AdminRoute::kData, HandleEvents},
+    {"/admin/prefixes", AdminRoute::kData, HandlePrefixes},
     {"/admin/misses", AdminRoute::kData, HandleMisses},
     {"/admin/drain", AdminRoute::kAction, HandleDrain},
 };

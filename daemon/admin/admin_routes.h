@@ -5,6 +5,7 @@
 //   /admin/ready            the document of /ready; needs no key, because a health check has none
 //   /admin/status           StatusDocument
 //   /admin/events           StatusDocument without prefixes, as a stream of events (status_stream.h)
+//   /admin/prefixes         PrefixesDocument
 //   /admin/misses           MissesDocument
 //   /admin/requests         RequestsDocument of the last requests: ?limit=N, at most 100
 //   /admin/requests/ID      that of the requests with this id; 404 when none of the last ones has it

@@ -28,7 +28,7 @@ Result<std::unique_ptr<AdminServer>> AdminServer::Start(AdminContext context) {
   http.worker_threads = 1;
   http.max_connections = Limit("admin-connections");
   http.max_body_bytes = kSmallBodyBytes;
-  http.max_backlog_bytes = StatusStreams::kBacklogBytes;
+  http.max_backlog_bytes = Limit<size_t>("admin-backlog");
   http.max_inflight_bytes = Limit<size_t>("admin-inflight");
   PREFIXD_ASSIGN_OR_RETURN(admin->server_, HttpServer::Start(
                                                std::move(http),

@@ -162,6 +162,12 @@ json::object RequestJson(const RequestTrace& request, int block_tokens, const Mo
           {"explanation", ExplainMiss(request, block_tokens)}};
 }
 
+json::object BlocksJson(const std::array<uint32_t, kTiers>& blocks) {
+  json::object named;
+  for (size_t i = 0; i < kTiers; ++i) named[kTierNames[i]] = blocks[i];
+  return named;
+}
+
 json::object MissHistoryJson(std::span<const PastRates> past, const Moment& now) {
   json::array until;
   for (const PastRates& each : past) until.emplace_back(now.UnixOf(each.until));
@@ -232,6 +238,27 @@ json::object RequestsDocument(std::span<const RequestTrace> requests, int block_
           {"at", now.unix_seconds},
           {"block_tokens", block_tokens},
           {"requests", std::move(rows)}};
+}
+
+json::object PrefixesDocument(const std::optional<PrefixTable>& prefixes, int block_tokens,
+                              const Moment& now) {
+  json::array rows;
+  const PrefixTable table = prefixes.value_or(PrefixTable());
+  uint64_t nodes = 0;
+  for (const PrefixRow& row : table.rows) {
+    json::object object = PrefixJson(row, now);
+    object["parent"] = row.parent < 0 ? json::value(nullptr) : json::value(row.parent);
+    object["own_tokens"] = uint64_t{row.own_blocks} * static_cast<uint64_t>(block_tokens);
+    object["own_blocks"] = BlocksJson(row.own_blocks_in);
+    rows.push_back(std::move(object));
+    nodes += row.own_blocks;
+  }
+  return {{"schema", kAdminSchema},
+          {"at", OrNull(prefixes.has_value(), now.UnixOf(table.asked))},
+          {"block_tokens", block_tokens},
+          {"rows", std::move(rows)},
+          {"held_back", json::object{{"prefixes", table.prefixes - table.rows.size()},
+                                     {"nodes", table.nodes > nodes ? table.nodes - nodes : 0}}}};
 }
 
 json::object MissesDocument(const AdminFacts& facts, std::span<const PastRates> past, const Moment& now) {

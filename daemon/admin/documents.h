@@ -54,6 +54,9 @@ boost::json::object StatusDocument(const AdminFacts& facts, const boost::json::o
 boost::json::object RequestsDocument(std::span<const RequestTrace> requests, int block_tokens,
                                      const Moment& now);
 
+// Behind /admin/prefixes: all prefixes of the table, as a tree, and how many others there are.
+boost::json::object PrefixesDocument(const std::optional<PrefixTable>& prefixes, int block_tokens,
+                                     const Moment& now);
 // Behind /admin/misses: why prompt tokens were computed, since the start and between the samples of `past`,
 // and how many tiers of other sizes would have found.
 boost::json::object MissesDocument(const AdminFacts& facts, std::span<const PastRates> past,

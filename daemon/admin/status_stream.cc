@@ -2,6 +2,7 @@
 
 #include "base/log.h"
 #include "daemon/http/error_response.h"
+#include "daemon/limit_table.h"
 
 namespace prefixd {
 
@@ -14,14 +15,14 @@ void StatusStreams::Start(const std::shared_ptr<Exchange>& exchange) {
   bool room;
   {
     MutexLock lock(mutex_);
-    room = open_ < kMostStreams;
+    room = open_ < Limit("admin-streams");
     if (room) ++open_;
   }
   if (!room) {
     return RespondError(*exchange, {.status = 503,
                                     .type = "server_error",
                                     .code = "too_many_streams",
-                                    .message = "There are " + std::to_string(kMostStreams) +
+                                    .message = "There are " + std::to_string(Limit("admin-streams")) +
                                                " streams of the status; ask /admin/status instead.",
                                     .retry_after = 10});
   }

@@ -1,12 +1,12 @@
 // StatusStreams: the clients of /admin/events. Each gets the newest status once a second, as a Server-Sent
-// Event. A client that does not read is dropped and counted when kBacklogBytes wait for it, which the options
-// of its server say.
+// Event. A client that does not read is dropped and counted when the limit "admin-backlog" says so, which is
+// an option of its server.
 //
 // Threads: Start on io threads; the events are written on the strands of the exchanges. The members lock. The
 // streams end with their server, which is destroyed before this object.
 //
 // Invariants
-//   1. At most kMostStreams are open.
+//   1. At most the limit "admin-streams" are open.
 //   2. However many there are, a status is made at most once in half of kSeconds.
 #pragma once
 
@@ -31,8 +31,6 @@ struct AdminCounters {
 class StatusStreams {
  public:
   static constexpr double kSeconds = 1;
-  static constexpr int kMostStreams = 8;
-  static constexpr size_t kBacklogBytes = 64 << 10;
 
   // `status` returns a JSON document. `clock` and `counters` outlive the streams.
   StatusStreams(const Clock* clock, AdminCounters* counters, std::function<std::string()> status)

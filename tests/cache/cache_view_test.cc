@@ -26,7 +26,7 @@ class CacheViewTest : public TiersTest {
     PrefixScan scan(most_rows);
     size_t calls = 1;
     while (!cache_->Scan(&scan, nodes)) ++calls;
-    EXPECT_LE(calls, cache_->nodes() / nodes + 2);
+    EXPECT_LE(calls, cache_->nodes() / nodes + cache_->nodes() + 2) << "paths may be seen one node at a time";
     return scan.Rows();
   }
 };
@@ -91,11 +91,34 @@ TEST_F(CacheViewTest, PrefixesEndWhereTheirUseFalls) {
     EXPECT_EQ(rows[1].key, KeyOf(with(30)));
     EXPECT_EQ(rows[1].hits, 1u);
     EXPECT_FALSE(rows[1].branches);
+    EXPECT_EQ(rows[0].parent, -1);
+    EXPECT_EQ(rows[0].own_blocks, 2u);
+    EXPECT_EQ(rows[1].parent, 0) << "it continues the other";
+    EXPECT_EQ(rows[1].own_blocks, 1u);
+    EXPECT_EQ(rows[1].own_blocks_in, (std::array{1u, 0u, 0u}));
   }
   const std::vector<PrefixRow> one = Scan(1);
   ASSERT_EQ(one.size(), 1u);
   EXPECT_EQ(one[0].key, KeyOf(system));
   EXPECT_THAT(Scan(0), IsEmpty());
+}
+
+TEST_F(CacheViewTest, APrefixMayLeaveTheTreeWhileItsBlocksAreCounted) {
+  Make({.blocks = 4});
+  const Tokens tokens = {1, 2, 3, 4, 5, 6, 7, 8};
+  Serve(tokens);
+  Serve(tokens);
+  PrefixScan scan(10);
+  while (!scan.on_paths()) EXPECT_FALSE(cache_->Scan(&scan, 1));
+  EXPECT_FALSE(cache_->Scan(&scan, 1)) << "one of its four blocks is seen";
+  for (TokenId other = 10; other < 90; other += 8) {
+    Serve({other, other, other, other, other, other, other, other});
+    cache_->CheckInvariants();
+  }
+  EXPECT_TRUE(cache_->Scan(&scan, 1000));
+  ASSERT_EQ(scan.Rows().size(), 1u);
+  EXPECT_EQ(scan.Rows()[0].parent, -1);
+  EXPECT_LE(scan.Rows()[0].own_blocks, 4u);
 }
 
 TEST_F(CacheViewTest, PrefixesThatNoTierHasAreLeftOut) {

@@ -10,7 +10,7 @@ from daemon import ROOT, Daemon, wait_until
 CHROMIUM = shutil.which("chromium")
 SCREENSHOTS = ROOT / "build/screenshots"
 WIDTHS = {"wide": 1280, "narrow": 320}
-VIEWS = ["overview", "requests", "misses"]
+VIEWS = ["overview", "requests", "prefixes", "misses"]
 
 if CHROMIUM is None:
     pytest.skip("chromium is not installed", allow_module_level=True)
@@ -151,6 +151,28 @@ def test_a_request_leads_to_why_it_missed(opened, daemon):
         assert row[5] == "0 / 100" and row[6] == "never seen"
         page.goto(f"{shown.url}/#requests/req_none")
         page.get_by_text("It is not among the requests that ended last").wait_for()
+
+
+def test_prefixes_are_a_tree_that_the_keyboard_walks(opened, daemon):
+    system = tokens(64, 40)
+    for more in (41, 42, 41, 42):
+        daemon.complete(prompt=system + tokens(40, more), max_tokens=1)
+    with opened() as shown:
+        page = shown.open("prefixes")
+        page.locator(".icicle a").nth(3).wait_for()
+        rows = cells(page, "Prefixes")
+        top = next(row for row in rows if row[2] == "64")
+        assert top[3] == "3" and top[5] == "4", "hits, and blocks on the device"
+        assert sorted(row[5] for row in rows if row[2] == "96") == ["6", "6", "6"]
+        page.locator(f".icicle a[data-key^='{top[0]}']").focus()
+        page.keyboard.press("ArrowDown")
+        page.keyboard.press("ArrowRight")
+        page.keyboard.press("Enter")
+        page.wait_for_url("**/#prefixes/*")
+        key = page.url.rsplit("/", 1)[1]
+        page.reload()
+        page.get_by_role("heading", name=f"Prefix {key}").wait_for()
+        assert page.locator(".icicle a[aria-current]").count() == 1
 
 
 def test_a_drain_asks_first(browser):

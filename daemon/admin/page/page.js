@@ -4,6 +4,7 @@ import {ask, follow, keepKey, Refused} from './data.js';
 import {make, say} from './elements.js';
 import {Misses} from './misses.js';
 import {Overview, stateText} from './overview.js';
+import {Prefixes} from './prefixes.js';
 import {Requests} from './requests.js';
 
 const REFRESH_MILLISECONDS = 2000, RETRY_MILLISECONDS = 5000;
@@ -17,6 +18,7 @@ const pause = (milliseconds) => new Promise((resume) => setTimeout(resume, milli
 const VIEWS = {
   overview: {title: 'Overview', view: new Overview()},
   requests: {title: 'Requests', view: new Requests(), path: 'admin/requests'},
+  prefixes: {title: 'Prefixes', view: new Prefixes(), path: 'admin/prefixes'},
   misses: {title: 'Misses', view: new Misses(), path: 'admin/misses'},
 };
 

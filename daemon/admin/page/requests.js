@@ -54,7 +54,7 @@ function detailOf(request, now) {
           make('dl', {}, facts(rows))];
 }
 
-const COLUMNS = [['Request', false], ['Ended', true], ['Queue → load → compute → answer', false],
+const COLUMNS = [['Request', false], ['Queue → load → compute → answer', false], ['Ended', true],
                  ['First token', true], ['Whole', true], ['Cached / prompt', true],
                  ['Left the cache because', false]];
 
@@ -94,7 +94,7 @@ export class Requests {
           `took ${format.seconds(longest)}. A request with several choices has a row for each.`;
     this.list.replaceChildren(table('Requests, the newest first', COLUMNS, this.found.map((request) => [
       make('a', {href: linkTo(request)}, request.id || `sequence ${request.sequence}`),
-      format.clock(request.finished), waterfall(request, longest), format.seconds(request.ttft_seconds),
+      waterfall(request, longest), format.clock(request.finished), format.seconds(request.ttft_seconds),
       format.seconds(request.seconds),
       `${format.count(cachedOf(request))} / ${format.count(request.prompt_tokens)}`, reasonOf(request),
     ])));

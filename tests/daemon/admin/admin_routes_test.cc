@@ -211,7 +211,7 @@ TEST_F(AdminRoutesTest, TheStatusIsAStreamOfAtMostTwoEventsASecond) {
 
 TEST_F(AdminRoutesTest, StreamsAreFewAndThoseThatAreNotReadAreDropped) {
   std::vector<std::shared_ptr<MemoryExchange>> streams;
-  for (int i = 0; i < StatusStreams::kMostStreams; ++i) streams.push_back(Get("/admin/events"));
+  for (int i = 0; i < Limit("admin-streams"); ++i) streams.push_back(Get("/admin/events"));
   const auto refused = Get("/admin/events");
   EXPECT_EQ(refused->response.status, 503);
   EXPECT_EQ(Text(At(Parse(refused->body()), "/error/code")), "too_many_streams");
@@ -220,7 +220,7 @@ TEST_F(AdminRoutesTest, StreamsAreFewAndThoseThatAreNotReadAreDropped) {
   streams[0]->RunJobs();
   EXPECT_TRUE(streams[0]->ended);
   EXPECT_EQ(counters_.dropped_streams, 1u);
-  EXPECT_EQ(streams_.open(), StatusStreams::kMostStreams - 1);
+  EXPECT_EQ(streams_.open(), Limit("admin-streams") - 1);
   EXPECT_EQ(Get("/admin/events")->response.status, 200) << "its place is free";
 }
 

@@ -1,0 +1,186 @@
+// The cached prefixes that saved most: an icicle of the tree that they form, one of them, and a table. From
+// the document /admin/prefixes. A prefix is named by the hash of its last block: no text is here.
+
+import {facts, legend, make, say, scrolls, table} from './elements.js';
+import * as format from './format.js';
+
+const TIERS = ['device', 'host', 'disk'];
+const NAMES = {device: 'device', host: 'host memory', disk: 'disk'};
+const LEVEL_REM = 2.2;
+const sum = (numbers) => numbers.reduce((all, each) => all + each, 0);
+const shortKey = (key) => key.slice(0, 10);
+const linkTo = (row) => (row ? `#prefixes/${row.key}` : '#prefixes');
+
+// The rows as a tree: each gets its children, its weight, which is its own tokens and those of the rows below
+// it, and its blocks from the beginning of the prompt on. Rows of other tenants are left out.
+function treeOf(rows, tenant) {
+  const nodes = rows.map((row) => ({...row, children: [], above: null}));
+  for (const node of nodes) {
+    node.above = node.parent === null ? null : nodes[node.parent];
+    if (node.above) node.above.children.push(node);
+  }
+  const weigh = (node) => {
+    node.weight = node.own_tokens + sum(node.children.map(weigh));
+    node.children.sort((a, b) => b.weight - a.weight);
+    return node.weight;
+  };
+  const blocks = (node, tier) => node.own_blocks[tier] + (node.above ? blocks(node.above, tier) : 0);
+  const top = nodes.filter((node) => node.above === null && (!tenant || node.tenant === tenant));
+  top.forEach(weigh);
+  top.sort((a, b) => b.weight - a.weight);
+  for (const node of nodes) node.blocks = Object.fromEntries(TIERS.map((tier) => [tier, blocks(node, tier)]));
+  return {top, all: nodes.filter((node) => !tenant || node.tenant === tenant)};
+}
+
+function lowestTier(node) {
+  return node.tiers.at(-1) ?? 'none';
+}
+
+function describe(node) {
+  return [format.counted(node.tokens, 'token'), format.counted(node.hits, 'hit'),
+          ...(node.branches ? ['several prompts go on after it'] : []),
+          `lowest tier ${NAMES[lowestTier(node)] ?? '–'}`, `tenant ${shortKey(node.tenant)}`].join(', ');
+}
+
+// The place of each node: left edge and width as shares of the whole, and its level. The chosen node has the
+// whole width, and so have those above it.
+function layout(tree, chosen) {
+  const placed = [];
+  const above = [];
+  for (let node = chosen?.above; node; node = node.above) above.unshift(node);
+  above.forEach((node, level) => placed.push({node, left: 0, width: 1, level}));
+  const place = (nodes, left, width, level) => {
+    const all = Math.max(sum(nodes.map((node) => node.weight)), 1e-9);
+    for (const node of nodes) {
+      const share = width * node.weight / all;
+      placed.push({node, left, width: share, level});
+      // The part of a node below which nothing is shown is its own tokens, up to its end.
+      const below = sum(node.children.map((child) => child.weight));
+      place(node.children, left, share * below / Math.max(node.weight, 1e-9), level + 1);
+      left += share;
+    }
+  };
+  place(chosen ? [chosen] : tree.top, 0, 1, above.length);
+  return placed;
+}
+
+const COLUMNS = [['Prefix', false], ['Tenant', false], ['Tokens', true], ['Hits', true],
+                 ['Tokens saved', true], ['Blocks: device', true], ['Host', true], ['Disk', true],
+                 ['Last use', true]];
+
+export class Prefixes {
+  constructor() {
+    this.chosen = '';
+    this.summary = make('p', {class: 'note'});
+    this.rest = make('p', {class: 'rest'});
+    this.tenants = make('select', {id: 'tenant', onchange: () => this.show()});
+    this.icicle = make('div', {class: 'icicle', role: 'group', onkeydown: (event) => this.move(event)});
+    this.detail = make('section', {class: 'detail', 'aria-live': 'polite', 'aria-label': 'One prefix'});
+    this.list = scrolls('Prefixes', 'tall');
+    const swatches = [['heat-2', 'on the device alone'], ['heat-2 tier-host', 'also in host memory'],
+                      ['heat-2 tier-disk', 'also on the disk'], ['heat-1', 'few hits'],
+                      ['heat-4', 'many hits']];
+    this.element = make(
+        'div', {}, make('h2', {}, 'Cached prefixes that saved most'), this.summary,
+        make('p', {}, make('label', {for: 'tenant'}, 'Tenant '), this.tenants),
+        legend(swatches),
+        this.icicle, this.rest, this.detail, this.list);
+  }
+
+  select(key) {
+    this.chosen = key;
+    if (this.document) this.show();
+  }
+
+  update(document_) {
+    const key = JSON.stringify([document_.at, document_.rows.length]);
+    if (key === this.key) return;
+    this.key = key;
+    this.document = document_;
+    const known = [...new Set(document_.rows.map((row) => row.tenant))].sort();
+    const selected = this.tenants.value;
+    this.tenants.replaceChildren(make('option', {value: ''}, 'all'), ...known.map((tenant) => make(
+        'option', {value: tenant, selected: tenant === selected}, tenant)));
+    this.show();
+  }
+
+  show() {
+    const {rows, held_back: rest, at} = this.document;
+    const tree = treeOf(rows, this.tenants.value);
+    const chosen = tree.all.find((node) => node.key === this.chosen) ?? null;
+    say(this.summary, at === null ? 'Nobody has looked through the tree yet.'
+        : `The ${format.count(rows.length)} that saved most tokens, as of ${format.clock(at)}. Width is ` +
+          'tokens, and a row continues the one above it. Arrow keys move, Enter enlarges.');
+    say(this.rest, rest.prefixes + rest.nodes === 0 ? 'Nothing is held back.'
+        : `Not shown: ${format.count(rest.prefixes)} other prefixes that were hit, and ` +
+          `${format.counted(rest.nodes, 'block')} that belong to no prefix shown here.`);
+    this.showIcicle(tree, chosen);
+    this.showDetail(chosen);
+    const now = at;
+    const cells = tree.all.map((node) => [
+      make('a', {href: linkTo(node)}, shortKey(node.key)), shortKey(node.tenant), format.count(node.tokens),
+      format.count(node.hits), format.count(node.tokens * node.hits),
+      ...TIERS.map((tier) => format.count(node.blocks[tier])), format.ago(node.last_use, now)]);
+    this.list.replaceChildren(table('Prefixes, those that saved most first', COLUMNS, cells));
+  }
+
+  showIcicle(tree, chosen) {
+    const focused = document.activeElement?.getAttribute('data-key');
+    this.placed = layout(tree, chosen);
+    const most = Math.max(...tree.all.map((node) => node.hits), 1);
+    const levels = 1 + Math.max(...this.placed.map((each) => each.level), 0);
+    this.icicle.setAttribute('aria-label', `Tree of ${this.placed.length} prefixes, ${levels} levels deep; ` +
+                             'the table below has the same.');
+    this.icicle.style.height = `${levels * LEVEL_REM}rem`;
+    this.icicle.replaceChildren(...this.placed.map(({node, left, width, level}, i) => {
+      const heat = Math.ceil(4 * Math.log1p(node.hits) / Math.log1p(most));
+      const link = make('a', {
+        href: linkTo(node === chosen ? node.above : node), 'data-key': node.key,
+        class: `heat-${heat} tier-${lowestTier(node)}`, tabindex: i === 0 ? '0' : '-1',
+        'aria-label': describe(node), 'aria-current': node === chosen ? 'true' : null, title: describe(node),
+      }, width > 0.06 ? `${format.count(node.own_tokens)}` : '');
+      Object.assign(link.style, {left: `${100 * left}%`, width: `${100 * width}%`,
+                                 top: `${level * LEVEL_REM}rem`});
+      return link;
+    }));
+    if (focused) this.icicle.querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus();
+  }
+
+  showDetail(node) {
+    const rows = node ? [
+      ['Tenant', node.tenant],
+      ['Tokens', `${format.count(node.tokens)}, ${format.count(node.own_tokens)} of them its own`],
+      ['Hits', format.count(node.hits)],
+      ['Tokens saved', format.count(node.tokens * node.hits)],
+      ['Blocks', TIERS.map((tier) => `${NAMES[tier]} ${format.count(node.blocks[tier])}`).join(', ')],
+      ['Last use', format.ago(node.last_use, this.document.at)],
+      ['Continued by', `${format.count(node.children.length)} prefixes shown here`],
+    ] : [];
+    this.detail.replaceChildren(...(node ? [
+      make('h3', {}, `Prefix ${node.key}`),
+      make('dl', {}, facts(rows)),
+      make('a', {href: linkTo(node.above)}, node.above ? 'To the prefix above' : 'To all prefixes')] : []));
+  }
+
+  // The arrow keys go to the parent, the first child, and the neighbours of a level.
+  move(event) {
+    const links = [...this.icicle.children], at = links.indexOf(document.activeElement);
+    if (at < 0) return;
+    const {level, left, width} = this.placed[at];
+    const find = (wanted) => this.placed.findIndex(wanted);
+    const inside = (each) => each.left >= left - 1e-9 && each.left < left + width;
+    const next = {
+      ArrowUp: () => find((each) => each.level === level - 1 && each.left <= left + 1e-9 &&
+                                    left < each.left + each.width),
+      ArrowDown: () => find((each) => each.level === level + 1 && inside(each)),
+      ArrowRight: () => find((each) => each.level === level && each.left >= left + width - 1e-9),
+      ArrowLeft: () => this.placed.findLastIndex((each) => each.level === level && each.left < left - 1e-9),
+    }[event.key]?.();
+    if (next === undefined) return;
+    event.preventDefault();
+    if (next < 0) return;
+    links[at].tabIndex = -1;
+    links[next].tabIndex = 0;
+    links[next].focus();
+  }
+}
