@@ -207,6 +207,9 @@ struct PrefixCache::Impl {
   void LoseKv(NodeId node, MissReason reason);
   void KnowTokens(NodeId node, std::span<const TokenId> tokens);
   void RemoveUnused(NodeId node);
+  // Tell the listener of residency, if there is one.
+  void TellStored(NodeId node, Tier at) const;
+  void TellRemoved(NodeId node, Tier at) const;
 
   // Tenants (prefix_cache_tenants.cc).
   void SetTenants(std::vector<TenantBlocks> shares);

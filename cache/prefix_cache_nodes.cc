@@ -106,6 +106,7 @@ void PrefixCache::Impl::AdmitBlock(NodeId node, Tier at, BlockId block) {
   const bool arrives = !tree.InMemory(node);
   if (arrives) CountUp(&tree.facts(node).admissions);
   tree.SetBlock(node, at, block);
+  TellStored(node, at);
   if (at == Tier::kDevice) claims.End(tree.key(node));  // nobody needs to compute it any more
   tier(at).eviction.Insert(node, UseOf(node));
   KeepInTier(node, at);
@@ -114,6 +115,7 @@ void PrefixCache::Impl::AdmitBlock(NodeId node, Tier at, BlockId block) {
 
 void PrefixCache::Impl::RemoveBlock(NodeId node, Tier at, MissReason reason) {
   const BlockId block = tree.block(node, at);
+  TellRemoved(node, at);
   if (tree.references(node) > 0) SetLeased(node, at, false);
   tier(at).eviction.Count(TenantOf(node), 0, -1);
   pool(at).Evict(block);
@@ -123,6 +125,20 @@ void PrefixCache::Impl::RemoveBlock(NodeId node, Tier at, MissReason reason) {
   tier(at).eviction.Remove(node, UseOf(node));
   tier(at).retention.Forget(node);
   LoseKv(node, reason);
+}
+
+void PrefixCache::Impl::TellStored(NodeId node, Tier at) const {
+  if (options.residency == nullptr || IsPartial(node)) return;
+  options.residency->OnStored({.key = tree.key(node),
+                               .parent = tree.parent_key(node),
+                               .root = tree.root_key(node),
+                               .tokens = tree.tokens(node)},
+                              at);
+}
+
+void PrefixCache::Impl::TellRemoved(NodeId node, Tier at) const {
+  if (options.residency == nullptr || IsPartial(node)) return;
+  options.residency->OnRemoved(tree.root_key(node), tree.key(node), at);
 }
 
 // Called after a node has lost its KV in one tier. With KV on the disk alone it is a ghost as well, so that

@@ -83,6 +83,10 @@ inline constexpr LimitSpec kLimitTable[] = {
     {"admin-streams", 8, "streams", "of the status, to browsers; further ones are answered 503"},
     {"admin-backlog", 64 << 10, "bytes", "of a stream that its client has not read; then it is dropped"},
     {"admin-answer", 16 << 20, "bytes", "an answer that `prefixd inspect --live` reads"},
+    // KV events
+    {"kv-event-queue", 32768, "changes",
+     "of cached blocks that wait to be published; beyond, all are told again"},
+    {"kv-event-disk-blocks", 1 << 18, "blocks", "of the disk cache that are announced, at most"},
     // Engine and process
     {"prompt-logit-rows", 64, "rows",
      "logit rows of a step for prompt log probabilities; bounds the logits buffer"},
