@@ -9,15 +9,6 @@ namespace prefixd {
 
 namespace {
 
-// The end of the prompt that the detokenizer needs as context: a token that is not special, and enough tokens
-// before it to complete a code point.
-std::span<const TokenId> PromptTail(const Tokenizer& tokenizer, std::span<const TokenId> prompt) {
-  constexpr size_t kCodePointTokens = 4;
-  size_t from = prompt.size();
-  while (from > 0 && tokenizer.IsSpecial(prompt[from - 1])) --from;
-  return prompt.subspan(from - std::min(from, kCodePointTokens));
-}
-
 bool Contains(const std::vector<TokenId>& ids, TokenId id) {
   return std::find(ids.begin(), ids.end(), id) != ids.end();
 }

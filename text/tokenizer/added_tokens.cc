@@ -42,6 +42,10 @@ void AddedTokens::MarkControl(TokenId id) {
   }
 }
 
+bool AddedTokens::IsControl(TokenId id) const {
+  return std::ranges::any_of(entries_, [&](const Entry& entry) { return entry.id == id && entry.control; });
+}
+
 // Narrows the sorted entries to those that share one more byte with the text, step by step; the shortest
 // stands first.
 const AddedTokens::Entry* AddedTokens::LongestAt(std::string_view text, size_t at, size_t control_end) const {

@@ -43,6 +43,7 @@ class AddedTokens {
   bool has_control() const { return has_control_; }
   // Makes a token a control token. Does nothing where the entries lack it.
   void MarkControl(TokenId id);
+  bool IsControl(TokenId id) const;  // takes time in the number of entries
 
  private:
   // A control token must end at or before `control_end`.

@@ -1,5 +1,7 @@
 #include "text/tokenizer/detokenizer.h"
 
+#include <algorithm>
+
 namespace prefixd {
 
 Detokenizer::Detokenizer(const Tokenizer& tokenizer, bool skip_special_tokens,
@@ -20,6 +22,21 @@ std::string Detokenizer::Flush() {
   std::string text;
   stream_.Flush(&text);
   return text;
+}
+
+std::span<const TokenId> PromptTail(const Tokenizer& tokenizer, std::span<const TokenId> prompt) {
+  constexpr size_t kCodePointTokens = 4;
+  size_t from = prompt.size();
+  while (from > 0 && tokenizer.IsSpecial(prompt[from - 1])) --from;
+  return prompt.subspan(from - std::min(from, kCodePointTokens));
+}
+
+std::string DecodeAfter(const Tokenizer& tokenizer, std::span<const TokenId> prompt,
+                        std::span<const TokenId> ids) {
+  Detokenizer stream(tokenizer, /*skip_special_tokens=*/false, PromptTail(tokenizer, prompt));
+  std::string text;
+  for (const TokenId id : ids) text += stream.Push(id);
+  return text += stream.Flush();
 }
 
 }  // namespace prefixd

@@ -71,10 +71,11 @@ Result<TextNormalizer> TextNormalizer::Create(const std::vector<NormalizerSpec>&
   return normalizer;
 }
 
-Result<std::string> TextNormalizer::Run(std::string_view text) const {
+Result<std::string> TextNormalizer::Run(std::string_view text, bool within) const {
   std::string out(text);
   const size_t limit = text.size() * kMaxGrowth + kGrowthAllowance;
   for (const Stage& stage : stages_) {
+    if (within && stage.spec.kind == NormalizerSpec::kPrepend) continue;
     PREFIXD_ASSIGN_OR_RETURN(out, Apply(stage, std::move(out), limit));
     if (out.size() > limit) {
       return InvalidArgument("the normalizer makes a text of " + std::to_string(text.size()) +
@@ -84,10 +85,11 @@ Result<std::string> TextNormalizer::Run(std::string_view text) const {
   return out;
 }
 
-Result<MarkedText> TextNormalizer::Run(const MarkedText& text) const {
+Result<MarkedText> TextNormalizer::Run(const MarkedText& text, bool within) const {
   MarkedText out = text;
   const size_t limit = text.size() * kMaxGrowth + kGrowthAllowance;
   for (const Stage& stage : stages_) {
+    if (within && stage.spec.kind == NormalizerSpec::kPrepend) continue;
     PREFIXD_ASSIGN_OR_RETURN(out, ApplyMarked(stage, out, limit));
     if (out.size() > limit) {
       return InvalidArgument("the normalizer makes a text of " + std::to_string(text.size()) +

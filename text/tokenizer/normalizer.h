@@ -20,11 +20,12 @@ class TextNormalizer {
   static constexpr size_t kGrowthAllowance = 64 << 10;
 
   static Result<TextNormalizer> Create(const std::vector<NormalizerSpec>& stages);
-  // Returns the normalised text. `text` and the result are valid UTF-8. kInvalidArgument: the text would grow
-  // beyond the invariant, or a regex needs too many steps; the message names the stage.
-  Result<std::string> Run(std::string_view text) const;
+  // Returns the normalised text. `text` and the result are valid UTF-8. With `within`, the text goes on
+  // behind other text, and Prepend does nothing. kInvalidArgument: the text would grow beyond the invariant,
+  // or a regex needs too many steps; the message names the stage.
+  Result<std::string> Run(std::string_view text, bool within = false) const;
   // The same text, with marks. Where a stage mixes marked and unmarked bytes, the result is marked.
-  Result<MarkedText> Run(const MarkedText& text) const;
+  Result<MarkedText> Run(const MarkedText& text, bool within = false) const;
 
  private:
   struct Stage {

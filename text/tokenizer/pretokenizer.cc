@@ -151,6 +151,11 @@ void Rewrite(PreTokenized* text, const Write& write) {
   text->text = text->storage;
 }
 
+// The piece is the beginning of a text that goes on behind other text.
+bool GoesOn(TextStart start, const TextRange& piece) {
+  return start == TextStart::kWithin && piece.begin == 0;
+}
+
 }  // namespace
 
 Result<PreTokenizer> PreTokenizer::Create(const std::vector<PreTokenizerSpec>& specs, bool raw_bytes) {
@@ -184,23 +189,23 @@ Result<PreTokenizer> PreTokenizer::Create(const std::vector<PreTokenizerSpec>& s
   return pre_tokenizer;
 }
 
-Status PreTokenizer::Run(std::string_view text, bool at_start, PreTokenized* out) const {
+Status PreTokenizer::Run(std::string_view text, TextStart start, PreTokenized* out) const {
   out->text = text;
   out->raw_bytes = false;
   out->pieces.clear();
   if (!text.empty()) out->pieces.push_back({0, text.size()});
   Ranges scratch;
-  for (const Stage& stage : stages_) PREFIXD_RETURN_IF_ERROR(Apply(stage, at_start, out, &scratch));
+  for (const Stage& stage : stages_) PREFIXD_RETURN_IF_ERROR(Apply(stage, start, out, &scratch));
   return Status::Ok();
 }
 
-Status PreTokenizer::Apply(const Stage& stage, bool at_start, PreTokenized* text, Ranges* scratch) {
+Status PreTokenizer::Apply(const Stage& stage, TextStart start, PreTokenized* text, Ranges* scratch) {
   switch (stage.spec.kind) {
     case PreTokenizerSpec::kMetaspace:
-      MarkSpaces(stage.spec, at_start, text);
+      MarkSpaces(stage.spec, start, text);
       return stage.spec.split ? Split(stage, text, scratch) : Status::Ok();
     case PreTokenizerSpec::kByteLevel:
-      if (stage.spec.add_prefix_space) AddPrefixSpaces(text);
+      if (stage.spec.add_prefix_space) AddPrefixSpaces(start, text);
       if (stage.known) PREFIXD_RETURN_IF_ERROR(Split(stage, text, scratch));
       text->raw_bytes = stage.raw_bytes;
       if (!stage.raw_bytes) {
@@ -214,22 +219,26 @@ Status PreTokenizer::Apply(const Stage& stage, bool at_start, PreTokenized* text
   }
 }
 
-void PreTokenizer::AddPrefixSpaces(PreTokenized* text) {
-  const auto lacks_space = [&](const TextRange& piece) { return text->text[piece.begin] != ' '; };
+void PreTokenizer::AddPrefixSpaces(TextStart start, PreTokenized* text) {
+  const auto lacks_space = [&](const TextRange& range) {
+    return text->text[range.begin] != ' ' && !GoesOn(start, range);
+  };
   if (std::none_of(text->pieces.begin(), text->pieces.end(), lacks_space)) return;
-  Rewrite(text, [](const TextRange&, std::string_view piece, std::string* out) {
-    if (!piece.starts_with(' ')) *out += ' ';
+  Rewrite(text, [&](const TextRange& range, std::string_view piece, std::string* out) {
+    if (!piece.starts_with(' ') && !GoesOn(start, range)) *out += ' ';
     *out += piece;
   });
 }
 
 // Replaces spaces by marks. Then, if the scheme says so, puts a mark before a piece that does not begin with
 // one.
-void PreTokenizer::MarkSpaces(const PreTokenizerSpec& spec, bool at_start, PreTokenized* text) {
+void PreTokenizer::MarkSpaces(const PreTokenizerSpec& spec, TextStart start, PreTokenized* text) {
   Rewrite(text, [&](const TextRange& range, std::string_view piece, std::string* out) {
     const bool marked = piece.starts_with(' ') || piece.starts_with(spec.replacement);
-    const bool wanted = spec.prepend == PrependScheme::kAlways ||
-                        (spec.prepend == PrependScheme::kFirst && at_start && range.begin == 0);
+    const bool first = start == TextStart::kInput && range.begin == 0;
+    const bool wanted = spec.prepend == PrependScheme::kFirst
+                            ? first
+                            : spec.prepend == PrependScheme::kAlways && !GoesOn(start, range);
     if (wanted && !marked) *out += spec.replacement;
     size_t done = 0;
     for (size_t at = piece.find(' '); at != std::string_view::npos; at = piece.find(' ', done)) {

@@ -15,6 +15,7 @@
 #include "text/tokenizer/pretokenizer_regex.h"
 #include "text/tokenizer/pretokenizer_scan.h"
 #include "text/tokenizer/spec.h"
+#include "text/tokenizer/text_start.h"
 
 namespace prefixd {
 
@@ -34,9 +35,9 @@ class PreTokenizer {
   // `raw_bytes`: the model takes raw bytes, so a ByteLevel as the last stage need not spell them.
   static Result<PreTokenizer> Create(const std::vector<PreTokenizerSpec>& stages, bool raw_bytes);
 
-  // `text` is valid UTF-8 and must outlive `out`. `at_start`: `text` begins at the start of the input, which
-  // some Metaspace stages mark. kInvalidArgument: a regex needs too many steps.
-  Status Run(std::string_view text, bool at_start, PreTokenized* out) const;
+  // `text` is valid UTF-8 and must outlive `out`. Some stages mark the start of the input, or of each text;
+  // none marks a text that goes on. kInvalidArgument: a regex needs too many steps.
+  Status Run(std::string_view text, TextStart start, PreTokenized* out) const;
 
   // Whether a stage depends on where in the input a piece begins, and whether a stage before it splits.
   bool marks_start() const { return marks_start_; }
@@ -51,10 +52,11 @@ class PreTokenizer {
   };
 
   // `scratch` is reused by all stages.
-  static Status Apply(const Stage& stage, bool at_start, PreTokenized* text, std::vector<TextRange>* scratch);
+  static Status Apply(const Stage& stage, TextStart start, PreTokenized* text,
+                      std::vector<TextRange>* scratch);
   static Status Split(const Stage& stage, PreTokenized* text, std::vector<TextRange>* scratch);
-  static void AddPrefixSpaces(PreTokenized* text);
-  static void MarkSpaces(const PreTokenizerSpec& spec, bool at_start, PreTokenized* text);
+  static void AddPrefixSpaces(TextStart start, PreTokenized* text);
+  static void MarkSpaces(const PreTokenizerSpec& spec, TextStart start, PreTokenized* text);
 
   std::vector<Stage> stages_;
   bool marks_start_ = false, splits_before_mark_ = false;

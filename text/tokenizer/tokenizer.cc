@@ -206,7 +206,7 @@ Result<std::vector<TokenId>> Tokenizer::Encode(std::string_view utf8, std::span<
   const std::vector<TokenId>& prefix = parts_->prefix_ids;
   if (options.add_special_tokens) ids = prefix;
   const auto begin = static_cast<ptrdiff_t>(ids.size());
-  PREFIXD_RETURN_IF_ERROR(EncodeText(utf8, input, options.parse_special, &ids));
+  PREFIXD_RETURN_IF_ERROR(EncodeText(utf8, input, options, &ids));
   if (options.prefix_once && begin > 0 && ids.size() >= 2 * prefix.size() &&
       std::equal(prefix.begin(), prefix.end(), ids.begin() + begin))
     ids.erase(ids.begin(), ids.begin() + begin);
@@ -214,25 +214,26 @@ Result<std::vector<TokenId>> Tokenizer::Encode(std::string_view utf8, std::span<
   return ids;
 }
 
-Status Tokenizer::EncodeText(std::string_view text, std::span<const ByteRange> input, bool parse_special,
+Status Tokenizer::EncodeText(std::string_view text, std::span<const ByteRange> input, EncodeOptions options,
                              std::vector<TokenId>* out) const {
   PreTokenized words;
-  for (const AddedTokens::Piece& raw : parts_->added_raw.Split(text, parse_special, input)) {
+  for (const AddedTokens::Piece& raw : parts_->added_raw.Split(text, options.parse_special, input)) {
     if (raw.id >= 0) {
       out->push_back(raw.id);
       continue;
     }
+    const TextStart raw_start = raw.range.begin == 0 ? options.start : TextStart::kPiece;
     PREFIXD_ASSIGN_OR_RETURN(const MarkedText marked,
-                             Normalize(text, input, {raw.range.begin, raw.range.end}));
+                             Normalize(text, input, {raw.range.begin, raw.range.end}, raw_start));
     const std::string& normal = marked.bytes();
     for (const AddedTokens::Piece& piece :
-         parts_->added_normalized.Split(normal, parse_special, marked.input())) {
+         parts_->added_normalized.Split(normal, options.parse_special, marked.input())) {
       if (piece.id >= 0) {
         out->push_back(piece.id);
         continue;
       }
-      const bool at_start = raw.range.begin == 0 && piece.range.begin == 0;
-      PREFIXD_RETURN_IF_ERROR(parts_->pre_tokenizer.Run(Part(normal, piece.range), at_start, &words));
+      const TextStart start = piece.range.begin == 0 ? raw_start : TextStart::kPiece;
+      PREFIXD_RETURN_IF_ERROR(parts_->pre_tokenizer.Run(Part(normal, piece.range), start, &words));
       for (const TextRange& word : words.pieces) parts_->model.Tokenize(words.Piece(word), out);
     }
   }
@@ -241,11 +242,12 @@ Status Tokenizer::EncodeText(std::string_view text, std::span<const ByteRange> i
 
 // Marks matter only to control tokens that are searched in normalised text, which few files have.
 Result<MarkedText> Tokenizer::Normalize(std::string_view text, std::span<const ByteRange> input,
-                                        ByteRange range) const {
+                                        ByteRange range, TextStart start) const {
+  const bool within = start == TextStart::kWithin;
   if (parts_->added_normalized.has_control() && !input.empty())
-    return parts_->normalizer.Run(MarkedPart(text, input, range));
+    return parts_->normalizer.Run(MarkedPart(text, input, range), within);
   PREFIXD_ASSIGN_OR_RETURN(std::string normal,
-                           parts_->normalizer.Run(text.substr(range.begin, range.end - range.begin)));
+                           parts_->normalizer.Run(text.substr(range.begin, range.end - range.begin), within));
   return MarkedText::Own(std::move(normal));
 }
 
@@ -283,6 +285,22 @@ std::string Tokenizer::TokenBytes(TokenId id) const {
 bool Tokenizer::IsSpecial(TokenId id) const {
   const auto found = parts_->added.find(id);
   return found != parts_->added.end() && found->second.special;
+}
+
+bool Tokenizer::IsAdded(TokenId id) const { return parts_->added.contains(id); }
+
+bool Tokenizer::IsControl(TokenId id) const {
+  return IsAdded(id) && (parts_->added_raw.IsControl(id) || parts_->added_normalized.IsControl(id));
+}
+
+std::optional<std::vector<Tokenizer::ControlToken>> Tokenizer::FindControl(const MarkedText& text) const {
+  if (parts_->added_normalized.has_control() || !IsValidUtf8(text.bytes())) return std::nullopt;
+  std::vector<ControlToken> found;
+  for (const AddedTokens::Piece& piece : parts_->added_raw.Split(text.bytes(), true, text.input())) {
+    if (piece.id >= 0 && parts_->added_raw.IsControl(piece.id))
+      found.push_back({piece.range.begin, piece.range.end, piece.id});
+  }
+  return found;
 }
 
 std::optional<TokenId> Tokenizer::TokenToId(std::string_view content) const {

@@ -20,6 +20,7 @@
 #include "base/status.h"
 #include "base/types.h"
 #include "text/tokenizer/decoder.h"
+#include "text/tokenizer/text_start.h"
 
 namespace prefixd {
 
@@ -37,6 +38,7 @@ class Tokenizer {
     bool add_special_tokens = true;  // the additions of the post-processor (BOS ...)
     bool parse_special = true;       // false: text that spells a special added token is encoded as plain text
     bool prefix_once = false;        // no addition at the start if the text begins with it (BOS in the text)
+    TextStart start = TextStart::kInput;  // of a text that is a part of another
   };
   // Invalid UTF-8 is encoded as U+FFFD, one for every maximal invalid part. kInvalidArgument: the regexes or
   // normalizers of the file would exceed their limit of steps or memory for this text.
@@ -59,6 +61,15 @@ class Tokenizer {
   // bytes, possibly a part of a code point.
   std::string TokenBytes(TokenId id) const;
   bool IsSpecial(TokenId id) const;
+  bool IsAdded(TokenId id) const;    // an added token: text before it and behind it is encoded apart
+  bool IsControl(TokenId id) const;  // one that the content of a message cannot spell
+  struct ControlToken {
+    size_t begin = 0, end = 0;  // bytes of the text
+    TokenId id = 0;
+  };
+  // The control tokens that Encode finds in a text. Nothing where their places are not known: where some are
+  // searched in normalised text, or the text is not valid UTF-8.
+  std::optional<std::vector<ControlToken>> FindControl(const MarkedText& text) const;
   std::optional<TokenId> TokenToId(std::string_view content) const;  // vocabulary or added token
   int vocab_size() const;                                            // one past the highest id
   // A text of n bytes gives at least n / this tokens. 0: there is no such bound.
@@ -75,9 +86,9 @@ class Tokenizer {
   explicit Tokenizer(std::unique_ptr<Parts> parts);
   Result<std::vector<TokenId>> Encode(std::string_view utf8, std::span<const ByteRange> input,
                                       EncodeOptions options) const;
-  Result<MarkedText> Normalize(std::string_view text, std::span<const ByteRange> input,
-                               ByteRange range) const;
-  Status EncodeText(std::string_view text, std::span<const ByteRange> input, bool parse_special,
+  Result<MarkedText> Normalize(std::string_view text, std::span<const ByteRange> input, ByteRange range,
+                               TextStart start) const;
+  Status EncodeText(std::string_view text, std::span<const ByteRange> input, EncodeOptions options,
                     std::vector<TokenId>* out) const;
 
   std::unique_ptr<Parts> parts_;  // does not change after MarkControl

@@ -181,7 +181,7 @@ Strings Pieces(const std::vector<PreTokenizerSpec>& stages, std::string_view tex
   const auto pre_tokenizer = PreTokenizer::Create(stages, raw_bytes);
   EXPECT_TRUE(pre_tokenizer.ok()) << pre_tokenizer.status().ToString();
   PreTokenized out;
-  const Status status = pre_tokenizer->Run(text, /*at_start=*/true, &out);
+  const Status status = pre_tokenizer->Run(text, TextStart::kInput, &out);
   EXPECT_TRUE(status.ok()) << status.ToString();
   Strings pieces;
   for (const TextRange& range : out.pieces) pieces.emplace_back(out.Piece(range));
