@@ -71,6 +71,7 @@ inline constexpr LimitSpec kLimitTable[] = {
     {"stored-response-bytes", 16 << 20, "bytes", "texts of these responses and of what they were made from"},
     {"remembered-requests", 256, "requests", "of a key, that /v1/cache/explain can explain and compare"},
     {"remembered-request-bytes", 32 << 20, "bytes", "hashes of these requests, of all keys together"},
+    {"generated-id-bytes", 16 << 20, "bytes", "ids of answers that may be sent back (`reuse_generated_ids`)"},
     {"prompt-logprobs", 1 << 18, "entries",
      "log probabilities of prompt tokens in one response; bounds its size"},
     {"stream-head-seconds", 10, "seconds",

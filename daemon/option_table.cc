@@ -31,6 +31,8 @@ constexpr OptionSpec kTable[] = {
      0, "auto|none"},
     {"special-tokens-in-content", "", K::kFlag, &O::special_tokens_in_content, "false", "Model",
      "control tokens in the messages of a chat become tokens; without it they are plain text"},
+    {"reuse-generated-ids", "", K::kFlag, &O::reuse_generated_ids, "false", "Model",
+     "an answer that is sent back in a chat keeps the ids that were generated; a request may say otherwise"},
     {"backend", "NAME", K::kChoice, &O::backend, "auto", "Model",
      "kernels that compute the model; auto: the fastest that runs on this machine", 0, 0,
      "auto|ref|avx2|avx512|avx512bf16|cuda"},
@@ -166,7 +168,6 @@ constexpr OptionSpec kTable[] = {
 
 constexpr std::string_view kUnimplemented[] = {
     "remote-cache",
-    "reuse-generated-ids",
 };
 
 }  // namespace

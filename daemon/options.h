@@ -42,8 +42,8 @@ struct Options {
   int64_t step_milliseconds;
   int64_t io_threads, max_connections, max_body, max_inflight, stream_backlog;
   int64_t header_seconds, body_seconds, idle_seconds, reader_seconds, drain_seconds;
-  bool disk_write_through, no_prefix_cache, deterministic, special_tokens_in_content, allow_no_keys,
-      kv_events_tenants;
+  bool disk_write_through, no_prefix_cache, deterministic, special_tokens_in_content, allow_no_keys;
+  bool kv_events_tenants, reuse_generated_ids;
 };
 
 enum class OptionKind {

@@ -229,14 +229,14 @@ class ServerProcess {
     context_.eos = loaded_.model->eos;
     SetOutputFormat(options_.tool_format, options_.reasoning_format != "none", &context_);
     context_.special_tokens_in_content = options_.special_tokens_in_content;
+    context_.reuse_generated_ids = options_.reuse_generated_ids;
     context_.fingerprint = "fp_" + ToHex(loaded_.engine->options().fingerprint).substr(0, 12);
     context_.context_length = plan_.limits.context;
     context_.max_prompt_bytes =
         loaded_.model->tokenizer->max_bytes_per_token() * static_cast<size_t>(plan_.limits.context);
     context_.vocab_size = loaded_.model->config.vocab;
     constraints_ = std::make_unique<grammar::ConstraintCache>(
-        grammar::Vocabulary::Of(*loaded_.model->tokenizer, loaded_.model->eos, loaded_.model->config.vocab,
-                                context_.markers),
+        grammar::Vocabulary::Of(*context_.tokenizer, context_.eos, context_.vocab_size, context_.markers),
         grammar::ConstraintCache::Options{.most_cached = Limit<size_t>("cached-formats"),
                                           .most_bytes = Limit<size_t>("format-bytes"),
                                           .most_mask_bytes = Limit<size_t>("format-mask-bytes")});

@@ -52,8 +52,8 @@ uint64_t ProgramBytes(const Options& options, int compute_threads) {
   const int64_t threads =
       options.io_threads + Limit("worker-threads") + Limit("mask-threads") + compute_threads;
   return PeakResidentBytes() + Limit<uint64_t>("stored-response-bytes") +
-         Limit<uint64_t>("remembered-request-bytes") + Limit<uint64_t>("format-bytes") + kHeap +
-         static_cast<uint64_t>(threads) * kThread;
+         Limit<uint64_t>("remembered-request-bytes") + Limit<uint64_t>("format-bytes") +
+         Limit<uint64_t>("generated-id-bytes") + kHeap + static_cast<uint64_t>(threads) * kThread;
 }
 
 uint64_t TokenBytes(const Options& options, int context, int vocab) {

@@ -8,6 +8,7 @@
 #include "base/prng.h"
 #include "daemon/api/constraint_request.h"
 #include "daemon/api/explain/prompt_record.h"
+#include "daemon/api/reusing_encoder.h"
 #include "daemon/api/sampling_request.h"
 #include "daemon/api/tool_request.h"
 #include "daemon/api/unsupported_fields.h"
@@ -291,6 +292,12 @@ Parsed<MarkedText> Render(const ApiContext& context, ChatPrompt prompt) {
   return *std::move(text);
 }
 
+PromptEnd EndOf(std::string_view prompt, const ReasoningTags& tags) {
+  const std::string_view written = prompt.substr(0, prompt.find_last_not_of(kSpace) + 1);
+  if (written.ends_with(tags.begin)) return PromptEnd::kInReasoning;
+  return written.ends_with(tags.end) ? PromptEnd::kAfterReasoning : PromptEnd::kPlain;
+}
+
 }  // namespace
 
 void AddChatPromptFields(FieldTable* table) {
@@ -415,35 +422,40 @@ Parsed<MarkedText> RenderChat(const ApiContext& context, ChatPrompt prompt, Work
 }
 
 Parsed<std::vector<TokenId>> EncodeChat(const ApiContext& context, ChatPrompt prompt, bool must_fit,
-                                        Work& work, PromptEnd* end, PromptRecord* record,
-                                        std::vector<Breakpoint>* breakpoints) {
+                                        Work& work, const AlsoOfChat& also) {
   const bool add_special = prompt.add_special_tokens;
-  if (record != nullptr) RecordInput(prompt.input, record);
+  if (also.record != nullptr) RecordInput(prompt.input, also.record);
   std::optional<ChatPrompt> marked;
-  if (breakpoints != nullptr && !prompt.marks.empty()) marked = prompt;
+  if (also.breakpoints != nullptr && !prompt.marks.empty()) marked = prompt;
   const Parsed<MarkedText> text = RenderChat(context, std::move(prompt), work);
   if (!text.ok()) return text.error();
   if (must_fit) {
     if (auto error = CheckPromptBytes(context, text->size(), "messages")) return *error;
   }
-  if (end != nullptr && context.reasoning != nullptr) {
-    const std::string bytes = text->bytes();
-    const auto written = std::string_view(bytes).substr(0, bytes.find_last_not_of(kSpace) + 1);
-    *end = written.ends_with(context.reasoning->begin) ? PromptEnd::kInReasoning
-           : written.ends_with(context.reasoning->end) ? PromptEnd::kAfterReasoning
-                                                       : PromptEnd::kPlain;
+  if (also.end != nullptr && context.reasoning != nullptr)
+    *also.end = EndOf(text->bytes(), *context.reasoning);
+  std::vector<PlacedAnswers> answers;
+  if (also.answer != nullptr) {
+    answers = context.generated->Find(also.answer->scope, text->bytes());
+    also.answer->place = PlaceAfter(text->bytes());
   }
-  const Tokenizer::EncodeOptions options{.add_special_tokens = add_special, .parse_special = true};
+  const auto encode_part = [&](const MarkedText& part, TextStart start) {
+    return EncodeText(context, part, {.add_special_tokens = add_special, .start = start}, "messages", work);
+  };
   const auto encode = [&](size_t size) {
-    const MarkedText part = text->Part(0, size);
-    return context.special_tokens_in_content ? EncodeText(context, part.bytes(), options, "messages", work)
-                                             : EncodeText(context, part, options, "messages", work);
+    MarkedText part = text->Part(0, size);
+    if (context.special_tokens_in_content) part = MarkedText::Own(part.bytes());
+    return EncodeReusing(*context.tokenizer, part, answers, encode_part);
   };
   Parsed<std::vector<TokenId>> ids = encode(text->size());
-  if (record != nullptr && ids.ok()) {
+  if (!answers.empty() && ids.ok()) {  // EncodeText has reserved the parts alone
+    const size_t needed = ids->capacity() * sizeof(TokenId);
+    if (!work.TryGrow(needed)) return NoRoomError(work.budget(), work.bytes() + needed);
+  }
+  if (also.record != nullptr && ids.ok()) {
     const size_t needed = kRecordBytes * text->size();
     if (!work.TryGrow(needed)) return NoRoomError(work.budget(), work.bytes() + needed);
-    record->AddPrompt(*text, *ids);
+    also.record->AddPrompt(*text, *ids);
   }
   if (!ids.ok() || !marked) return ids;
   PromptMarks marks = marked->marks;
@@ -452,7 +464,7 @@ Parsed<std::vector<TokenId>> EncodeChat(const ApiContext& context, ChatPrompt pr
   if (!with_marks.ok()) return ids;  // a template that checks texts: there are no breakpoints
   Parsed<std::vector<Breakpoint>> placed = marks.Place(*text, *with_marks, *ids, encode);
   if (!placed.ok()) return placed.error();
-  *breakpoints = *std::move(placed);
+  *also.breakpoints = *std::move(placed);
   return ids;
 }
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "daemon/api/context.h"
+#include "daemon/api/generated_ids.h"
 #include "daemon/api/generation_request.h"
 #include "daemon/api/prompt_marks.h"
 #include "daemon/api/request_fields.h"
@@ -57,11 +58,17 @@ void ReadToolsAndConstraint(RequestFields& fields, const ApiContext& context, Ch
 // Renders a conversation and encodes it. The control tokens of the template become their ids. Those that are
 // spelled in the contents of messages, in tools or in other fields of the request are encoded as plain text,
 // unless the context allows special tokens in contents. With `must_fit`, a text that cannot fit the context
-// is an error. Sets *end and *breakpoints, those of the conversation, and adds the prompt to *record, unless
-// they are null. `work` has the bytes of the body that the prompt came from.
+// is an error. `work` has the bytes of the body that the prompt came from. Each member of `also` that is not
+// null is set, or added to.
+struct AlsoOfChat {
+  PromptEnd* end = nullptr;
+  PromptRecord* record = nullptr;
+  std::vector<Breakpoint>* breakpoints = nullptr;  // those of the conversation
+  // That of the answer; its scope is set before. The ids of earlier answers in that scope are reused.
+  AnswerKey* answer = nullptr;
+};
 Parsed<std::vector<TokenId>> EncodeChat(const ApiContext& context, ChatPrompt prompt, bool must_fit,
-                                        Work& work, PromptEnd* end = nullptr, PromptRecord* record = nullptr,
-                                        std::vector<Breakpoint>* breakpoints = nullptr);
+                                        Work& work, const AlsoOfChat& also = {});
 // Sets the grammar of a request whose answer may call functions. Compiling may take some milliseconds. Where
 // nothing is forced and the schemas cannot be carried out, there is none, unless one of them is strict.
 std::optional<ApiError> SetCallGrammar(const ApiContext& context, PromptEnd end, ChatRequest* request);

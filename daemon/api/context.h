@@ -19,6 +19,7 @@
 #include "base/clock.h"
 #include "daemon/api/answer_counters.h"
 #include "daemon/api/explain/request_memory.h"
+#include "daemon/api/generated_ids.h"
 #include "daemon/api/key_ring.h"
 #include "daemon/api/large_body_queue.h"
 #include "daemon/api/responses/response_store.h"
@@ -82,6 +83,7 @@ struct ApiContext {
   std::shared_ptr<SubmissionQueue> submissions = std::make_shared<SubmissionQueue>();
   std::shared_ptr<ResponseStore> responses = std::make_shared<ResponseStore>();
   std::shared_ptr<RequestMemory> remembered = std::make_shared<RequestMemory>();
+  std::shared_ptr<GeneratedIds> generated = std::make_shared<GeneratedIds>();
   std::atomic<uint64_t>* seeds = nullptr;  // counter for requests without a seed; any start value
 
   // Model.
@@ -97,6 +99,7 @@ struct ApiContext {
   std::optional<CallWriting> call_writing;   // of that format
   const ReasoningTags* reasoning = nullptr;  // null: reasoning is part of the content
   std::vector<TokenId> markers;              // control tokens that the parser of the output has to see
+  bool reuse_generated_ids = false;          // where a request does not say
   bool special_tokens_in_content = false;    // the contents of messages may spell control tokens
   std::string fingerprint;                   // "fp_..." of weights and build
   int context_length = 0;

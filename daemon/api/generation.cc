@@ -13,12 +13,13 @@ namespace {
 
 // Sets what depends on how the prompt ends. Compiling the grammar of calls may take some milliseconds.
 Parsed<std::vector<TokenId>> EncodePrompt(const ApiContext& context, ChatRequest* request, Work& work,
-                                          PromptRecord* record, std::vector<Breakpoint>* breakpoints) {
+                                          PromptRecord* record, std::vector<Breakpoint>* breakpoints,
+                                          AnswerKey* answer) {
   GenerationRequest& generation = request->generation;
   PromptEnd end = PromptEnd::kPlain;
   Parsed<std::vector<TokenId>> tokens =
       EncodeChat(context, std::move(request->prompt), /*must_fit=*/!generation.truncate_prompt_tokens, work,
-                 &end, record, breakpoints);
+                 {.end = &end, .record = record, .breakpoints = breakpoints, .answer = answer});
   if (!tokens.ok()) return tokens;
   generation.output.begins_in_reasoning = end == PromptEnd::kInReasoning;
   if (auto error = SetCallGrammar(context, end, request)) return *error;
@@ -27,6 +28,12 @@ Parsed<std::vector<TokenId>> EncodePrompt(const ApiContext& context, ChatRequest
   if (!tokens->empty()) return tokens;
   return BadParameter("messages", "The chat template renders these messages to an empty prompt.",
                       "invalid_value");
+}
+
+// Not where the prompt is cut at the front, or has the additions of the tokenizer at its end.
+bool ReusesIds(const ChatRequest& request) {
+  return request.generation.reuse_ids && !request.generation.truncate_prompt_tokens &&
+         !request.prompt.add_special_tokens;
 }
 
 }  // namespace
@@ -79,12 +86,17 @@ std::optional<ApiError> CheckLogprobs(const GenerationRequest& request,
 std::optional<ApiError> StartChat(const ApiContext* context, std::shared_ptr<Exchange> exchange,
                                   ChatRequest request, Work& work, const ChatEndpoint& endpoint) {
   std::shared_ptr<PromptRecord> record = NewRecord(*context, request.generation, endpoint.response_id);
-  std::vector<Breakpoint> breakpoints;
-  Parsed<std::vector<TokenId>> tokens = EncodePrompt(*context, &request, work, record.get(), &breakpoints);
-  if (!tokens.ok()) return tokens.error();
   const std::string owner = OwnerOf(exchange->request());
+  std::optional<AnswerKey> answer;
+  if (ReusesIds(request))
+    answer = {.scope = ScopeOfAnswers(owner, request.generation.cache_salt), .place = {}};
+  std::vector<Breakpoint> breakpoints;
+  Parsed<std::vector<TokenId>> tokens =
+      EncodePrompt(*context, &request, work, record.get(), &breakpoints, answer ? &*answer : nullptr);
+  if (!tokens.ok()) return tokens.error();
   if (record != nullptr) CompareWithEarlier(*context, owner, endpoint.compare_with, *tokens, record.get());
-  InferencePrompt prompt{.tokens = *std::move(tokens), .record = std::move(record)};
+  InferencePrompt prompt{
+      .tokens = *std::move(tokens), .answer = std::move(answer), .record = std::move(record)};
   const size_t length = prompt.tokens.size();
   prompt.use = UseOfPrefix(request.generation.cache, std::move(breakpoints), static_cast<int>(length));
   if (auto error = endpoint.fit(*context, static_cast<int>(length), request.generation.max_tokens,

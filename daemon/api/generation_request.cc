@@ -26,6 +26,7 @@ constexpr SwitchField kSwitches[] = {
     {"cache_prompt", &GenerationRequest::read_cache},
     {"include_stop_str_in_output", &GenerationRequest::include_stop},
     {"skip_special_tokens", &GenerationRequest::skip_special_tokens},
+    {"reuse_generated_ids", &GenerationRequest::reuse_ids},
     {"return_token_ids", &GenerationRequest::return_token_ids},
     {"return_tokens_as_token_ids", &GenerationRequest::tokens_as_ids},
 };
@@ -100,6 +101,7 @@ GenerationRequest ReadGenerationRequest(RequestFields& fields, const ApiContext&
   GenerationRequest request;
   request.model = fields.String("model").value_or(context.model_names.front());
   request.sampling = context.defaults;
+  request.reuse_ids = context.reuse_generated_ids;
   ReadSampling(fields, context, &request.sampling);
   for (const SwitchField& field : kSwitches)
     request.*field.member = fields.Bool(field.name, request.*field.member);

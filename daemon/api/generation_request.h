@@ -31,6 +31,7 @@ struct GenerationRequest {
   bool public_scope = false;  // the prompt is cached for all tenants
   CacheRequest cache;
   bool read_cache = true;
+  bool reuse_ids = false;                     // an answer that is sent back keeps the ids that were generated
   std::optional<int> truncate_prompt_tokens;  // keeps only that many last tokens of a prompt
   int prompt_logprobs = -1;                   // as requested; `echo` may raise sampling.prompt_logprobs
   bool stream = false;

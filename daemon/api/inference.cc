@@ -205,6 +205,7 @@ void Inference::ShrinkReserved() {
   const size_t before = reserved_.bytes();
   size_t held = events_.capacity() + kHeldPromptEntry * prompt_entries_ + format_->held_bytes();
   for (const Choice& choice : choices_) held += choice.text.held_bytes();
+  held += recorder_.held_bytes();
   reserved_.ShrinkTo(held);
   // If the workers are busy, they trim after their own work.
   if (before - reserved_.bytes() >= kWorthTrimming) (void)exchange_->PostWork(TrimHeap);
@@ -254,6 +255,7 @@ void Inference::AppendTokens(size_t index, RequestEvent& event) {
     choice.score.logprob_sum += static_cast<double>(token.logprob);
     ++choice.score.tokens;
     collected_bytes_ += FormattedBytes(request_.generation, *context_->tokenizer, token);
+    recorder_.AddId(index, token.token);
     choice.text.Push(std::move(token));
     if (!choice.text.ended()) continue;
     Complete(choice, "stop");

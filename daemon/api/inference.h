@@ -23,6 +23,7 @@
 #include <vector>
 
 #include "daemon/api/context.h"
+#include "daemon/api/generated_ids.h"
 #include "daemon/api/generation_request.h"
 #include "daemon/api/response_format.h"
 #include "daemon/http/error_response.h"
@@ -35,6 +36,7 @@ struct PromptRecord;
 struct InferencePrompt {
   std::vector<TokenId> tokens;
   int max_tokens = 0;
+  std::optional<AnswerKey> answer;       // by which the ids of answers are remembered; nothing: they are not
   std::shared_ptr<PromptRecord> record;  // which is completed and remembered; null: it is not
   PrefixUse use = {};                    // what of it is kept and written
 };

@@ -71,10 +71,7 @@ PromptComparison ComparePrompts(const PromptRecord& now, std::span<const TokenId
   const MessagePlace edited = same ? MessagePlace{now.messages.size(), {}} : Edited(now, before, common);
   result.whole = common.tokens >= std::min(now.tokens.size(), before.tokens.size());
   if (result.whole && same) return result;
-  const std::string decoded =
-      tokenizer.Decode(ids.first(std::min(common.tokens + 1, ids.size())), /*skip_special_tokens=*/false);
-  common.decoded =
-      static_cast<size_t>(std::ranges::count_if(decoded, [](char c) { return (c & 0xC0) != 0x80; }));
+  common.decoded = CodePoints(tokenizer.Decode(ids.first(std::min(common.tokens + 1, ids.size())), false));
 
   const bool text_ends = common.text >= std::min(now.text.size(), before.text.size());
   // The ids part where the text still is the same, and not because of what follows close behind.
@@ -85,7 +82,9 @@ PromptComparison ComparePrompts(const PromptRecord& now, std::span<const TokenId
     result.place = edited;
   } else if (earlier && (text_ends || common.text > common.decoded + kLookAhead)) {
     result.change = PromptChange::kTokenization;
-    result.place = now.PlaceInText(common.decoded > 0 ? common.decoded - 1 : 0);
+    // The first code point that the token has a part of.
+    const size_t begin = CodePoints(tokenizer.Decode(ids.first(common.tokens), false));
+    result.place = now.PlaceInText(std::min(begin, common.decoded > 0 ? common.decoded - 1 : 0));
   } else if (same && EndsBefore(now, before, common)) {
     return result;
   } else if (same || DiffersBefore(now, edited, common.text)) {

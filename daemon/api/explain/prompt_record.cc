@@ -6,6 +6,7 @@
 
 #include "base/fnv.h"
 #include "base/utf8.h"
+#include "text/tokenizer/detokenizer.h"
 
 namespace prefixd {
 
@@ -166,10 +167,10 @@ void PromptRecord::AddAnswer(const TextPiece& piece) {
   }
 }
 
-void PromptRecord::EndAnswer(const Tokenizer& tokenizer) {
+void PromptRecord::EndAnswer(const Tokenizer& tokenizer, std::span<const TokenId> prompt) {
   if (messages.size() > prompt_messages) EndMessage(calls_);
   if (!answer_ids_.empty()) answer_ids_.pop_back();
-  text.AppendText(tokenizer.Decode(answer_ids_, /*skip_special_tokens=*/false));
+  text.AppendText(DecodeAfter(tokenizer, prompt, answer_ids_));
   for (const TokenId id : answer_ids_) tokens.Append(static_cast<uint32_t>(id));
   std::vector<TokenId>().swap(answer_ids_);
   for (PrefixTrace* trace : {&contents, &text, &tokens}) trace->ShrinkToFit();

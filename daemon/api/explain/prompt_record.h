@@ -90,7 +90,7 @@ struct PromptRecord {
   void AddPrompt(const MarkedText& rendered, std::span<const TokenId> ids);
   void AddAnswerToken(TokenId id) { answer_ids_.push_back(id); }
   void AddAnswer(const TextPiece& piece);  // as the client gets it
-  void EndAnswer(const Tokenizer& tokenizer);
+  void EndAnswer(const Tokenizer& tokenizer, std::span<const TokenId> prompt);
 
   // The message in which a token of the prompt is. `ids` are those of the prompt.
   std::optional<MessagePlace> PlaceOfToken(std::span<const TokenId> ids, size_t token,

@@ -1,0 +1,256 @@
+// Conversations of sampled answers through the API, with the tokenizers of the reference data: with reuse of
+// ids each turn begins with all ids of the turn before and its answer, and without it the explanation says
+// where it does not.
+#include <algorithm>
+#include <tuple>
+
+#include "base/prng.h"
+#include "base/utf8.h"
+#include "tests/daemon/api/explain_fixture.h"
+#include "tests/support/shared_data.h"
+
+namespace prefixd {
+namespace {
+
+using namespace testing_support;
+using Tokens = std::vector<TokenId>;
+
+struct Family {
+  const char *folder, *chat, *end;
+};
+const Family kFamilies[] = {
+    {"qwen2", "", "<|im_end|>"},  // with its own template
+    {"llama3",
+     "{% for m in messages %}<|start_header_id|>{{ m.role }}<|end_header_id|>\n\n{{ m.content }}<|eot_id|>"
+     "{% endfor %}{% if add_generation_prompt %}<|start_header_id|>assistant<|end_header_id|>\n\n{% endif %}",
+     "<|eot_id|>"},
+    {"spm",
+     "{% for m in messages %}{% if m.role == 'user' %}<s>[INST] {{ m.content }} [/INST]{% else %}"
+     "{{ m.content }}</s>{% endif %}{% endfor %}",
+     "</s>"},
+    {"spm",
+     "{% for m in messages %}{{ m.role }}:{{ m.content }}\n{% endfor %}"
+     "{% if add_generation_prompt %}assistant:{% endif %}",
+     "</s>"},
+};
+
+class ReuseTest : public ExplainTest {
+ protected:
+  void Use(const Family& family) {
+    const auto folder = SharedDir() / "golden/tokenizers" / family.folder;
+    Result<std::unique_ptr<Tokenizer>> tokenizer =
+        Tokenizer::FromJson(ReadFileOrDie(folder / "tokenizer.json"));
+    PREFIXD_CHECK(tokenizer.ok()) << tokenizer.status().ToString();
+    tokenizer_ = *std::move(tokenizer);
+    const std::string chat = *family.chat != 0 ? family.chat : ReadFileOrDie(folder / "chat_template.jinja");
+    Result<std::unique_ptr<ChatTemplate>> parsed = ChatTemplate::Parse(chat, {});
+    PREFIXD_CHECK(parsed.ok()) << parsed.status().ToString();
+    chat_ = *std::move(parsed);
+    api_.context.tokenizer = tokenizer_.get();
+    api_.context.chat_template = chat_.get();
+    api_.context.vocab_size = tokenizer_->vocab_size();
+    api_.context.eos = {tokenizer_->TokenToId(family.end).value()};
+    said_.clear();
+  }
+
+  Tokens SampledAnswer(Prng& prng) const {
+    Tokens ids;
+    while (ids.size() < 20) {
+      const auto id = static_cast<TokenId>(prng.Below(static_cast<uint64_t>(tokenizer_->vocab_size())));
+      const std::string bytes = tokenizer_->TokenBytes(id);
+      if (!tokenizer_->IsSpecial(id) && !bytes.empty() && IsValidUtf8(bytes)) ids.push_back(id);
+    }
+    return ids;
+  }
+
+  // A word of one token, with its ids and those of its letters.
+  std::tuple<std::string, Tokens, Tokens> Word() const {
+    const auto encode = [&](const std::string& text) {
+      return *tokenizer_->Encode(text, {.add_special_tokens = false, .start = TextStart::kWithin});
+    };
+    for (TokenId id = 0; id < tokenizer_->vocab_size(); ++id) {
+      const std::string text = tokenizer_->TokenBytes(id);
+      if (text.size() < 3 || !std::ranges::all_of(text, [](char c) { return c >= 'a' && c <= 'z'; }))
+        continue;
+      Tokens letters;
+      for (const char c : text) letters.push_back(encode(std::string(1, c)).at(0));
+      if (encode(text) == Tokens({id})) return {text, {id}, letters};
+    }
+    PREFIXD_CHECK(false) << "no word is a token";
+    return {};
+  }
+
+  // Asks for an answer of these ids, and then the end token. Returns the response; *found is the number of
+  // leading tokens of the prompt that an earlier request has computed.
+  json::object Turn(json::object body, const Tokens& answer, size_t* found, HttpHeaders headers = {}) {
+    body["request_id"] = "r" + std::to_string(api_.engine.submitted());
+    const auto exchange =
+        api_.Request("POST", "/v1/chat/completions", json::serialize(body), std::move(headers));
+    const size_t index = api_.engine.submitted() - 1;
+    Tokens all = api_.engine.request(index).prompt;
+    *found = 0;
+    for (const Tokens& before : said_) {
+      const auto common = std::ranges::mismatch(before, all).in1 - before.begin();
+      *found = std::max(*found, static_cast<size_t>(common));
+    }
+    api_.engine.cached_tokens = static_cast<int>(std::min(*found, all.size() - 1));
+    Tokens ended = answer;
+    ended.push_back(api_.context.eos.front());
+    api_.engine.Generate(index, ended, FinishReason::kStop);
+    exchange->RunJobs();
+    EXPECT_EQ(exchange->response.status, 200) << exchange->body();
+    all.insert(all.end(), answer.begin(), answer.end());
+    said_.push_back(all);
+    return Parse(exchange->body()).as_object();
+  }
+  const Tokens& Prompt() const { return api_.engine.request(api_.engine.submitted() - 1).prompt; }
+
+  // The prompt that a conversation has without reuse.
+  Tokens Plain(const json::array& messages) const {
+    const Result<MarkedText> text = chat_->RenderMarked({.messages = messages});
+    PREFIXD_CHECK(text.ok());
+    Result<Tokens> ids = tokenizer_->Encode(*text, {.add_special_tokens = false});
+    PREFIXD_CHECK(ids.ok());
+    return *std::move(ids);
+  }
+
+  std::unique_ptr<Tokenizer> tokenizer_;
+  std::unique_ptr<ChatTemplate> chat_;
+  std::vector<Tokens> said_;  // ids of each prompt and its answer
+};
+
+json::object UserSays(const std::string& text) { return {{"role", "user"}, {"content", text}}; }
+
+TEST_F(ReuseTest, EachTurnFindsAllBeforeTheLastUserMessage) {
+  PREFIXD_NEED_SHARED("golden/tokenizers");
+  for (const Family& family : kFamilies) {
+    Use(family);
+    Prng prng(5);
+    json::array messages;
+    size_t before = 0, found = 0;
+    for (int turn = 0; turn < 20; ++turn) {
+      messages.push_back(UserSays("And " + std::to_string(turn) + "?"));
+      const json::object response =
+          Turn({{"messages", messages}, {"reuse_generated_ids", true}}, SampledAnswer(prng), &found);
+      ASSERT_GE(found, before) << family.folder << ", turn " << turn;
+      ASSERT_EQ(tokenizer_->Decode(Prompt(), false), tokenizer_->Decode(Plain(messages), false))
+          << family.folder << turn;
+      before = said_.back().size();
+      messages.push_back(At(response, "/choices/0/message"));
+      if (turn == 0) continue;
+      EXPECT_EQ(At(Explain(IdOf(response)), "/comparison/change"), "none") << family.folder << turn;
+    }
+  }
+}
+
+TEST_F(ReuseTest, WithoutReuseTheExplanationNamesEachDivergence) {
+  PREFIXD_NEED_SHARED("golden/tokenizers");
+  for (const Family& family : kFamilies) {
+    Use(family);
+    Prng prng(5);
+    json::array messages;
+    size_t before = 0, found = 0;
+    int diverged = 0;
+    for (int turn = 0; turn < 20; ++turn) {
+      messages.push_back(UserSays("And " + std::to_string(turn) + "?"));
+      const json::object response = Turn({{"messages", messages}}, SampledAnswer(prng), &found);
+      ASSERT_EQ(Prompt(), Plain(messages));
+      if (turn > 0 && found < before) {
+        ++diverged;
+        const json::object told = Explain(IdOf(response));
+        EXPECT_EQ(At(told, "/comparison/change"), "tokenization") << family.folder << json::serialize(told);
+        // The last id of an answer may have no text: then it is what follows the answer that differs.
+        const bool behind = At(told, "/comparison/message") == json::value(2 * turn);
+        EXPECT_EQ(At(told, "/comparison/in_answer").as_bool(), !behind) << json::serialize(told);
+        EXPECT_TRUE(behind || At(told, "/comparison/message") == json::value(2 * turn - 1));
+        EXPECT_TRUE(!behind || At(told, "/comparison/common_tokens").to_number<size_t>() + 1 == before)
+            << json::serialize(told);
+        EXPECT_EQ(At(told, "/first_miss/reason"), "template_diverged");
+      }
+      before = said_.back().size();
+      messages.push_back(At(response, "/choices/0/message"));
+    }
+    EXPECT_GT(diverged, 5) << family.folder;
+  }
+}
+
+// What a client gets of an answer that a stop string cuts ends within its ids.
+TEST_F(ReuseTest, AnAnswerThatIsCutKeepsItsIdsUpToThere) {
+  PREFIXD_NEED_SHARED("golden/tokenizers");
+  for (const Family& family : kFamilies) {
+    Use(family);
+    Prng prng(9);
+    json::array messages;
+    size_t before = 0, found = 0;
+    for (int turn = 0; turn < 10; ++turn) {
+      messages.push_back(UserSays("And " + std::to_string(turn) + "?"));
+      const Tokens shown = SampledAnswer(prng);
+      Tokens answer = shown;
+      for (const char* text : {"STOP", " behind"}) {
+        const Tokens more =
+            *tokenizer_->Encode(text, {.add_special_tokens = false, .start = TextStart::kWithin});
+        answer.insert(answer.end(), more.begin(), more.end());
+      }
+      const json::object response =
+          Turn({{"messages", messages}, {"reuse_generated_ids", true}, {"stop", "STOP"}}, answer, &found);
+      ASSERT_GE(found, before) << family.folder << turn;
+      ASSERT_EQ(tokenizer_->Decode(Prompt(), false), tokenizer_->Decode(Plain(messages), false));
+      before = Prompt().size() + shown.size();
+      messages.push_back(At(response, "/choices/0/message"));
+      ASSERT_EQ(json::serialize(messages).find("STOP"), std::string::npos);
+    }
+  }
+}
+
+// Each asks twice: the first answer is remembered for the key and the salt of its request.
+TEST_F(ReuseTest, IdsAreReusedByTheSameKeyAndSaltAlone) {
+  PREFIXD_NEED_SHARED("golden/tokenizers");
+  Use(kFamilies[0]);
+  api_.context.api_keys = PlainKeys({"one", "two"});
+  const HttpHeaders one = {{"authorization", "Bearer one"}}, two = {{"authorization", "Bearer two"}};
+  Prng prng(4);
+  size_t found = 0;
+  json::array messages = {UserSays("Why?")};
+  const json::object request = {{"reuse_generated_ids", true}, {"cache_scope", "public"}};
+  const auto with = [&](std::initializer_list<std::pair<const char*, json::value>> fields) {
+    json::object body = request;
+    for (const auto& [name, value] : fields) body[name] = value;
+    body["messages"] = messages;
+    return body;
+  };
+  const json::object response = Turn(with({}), std::get<2>(Word()), &found, one);
+  messages.push_back(At(response, "/choices/0/message"));
+  messages.push_back(UserSays("And?"));
+  const Tokens plain = Plain(messages);
+  Turn(with({}), SampledAnswer(prng), &found, two);
+  EXPECT_EQ(Prompt(), plain) << "what is cached for all is remembered for one key";
+  Turn(with({{"cache_scope", "tenant"}, {"cache_salt", "other"}}), SampledAnswer(prng), &found, one);
+  EXPECT_EQ(Prompt(), plain) << "another salt";
+  Turn(with({{"reuse_generated_ids", false}}), SampledAnswer(prng), &found, one);
+  EXPECT_EQ(Prompt(), plain) << "not asked for";
+  Turn(with({{"cache_scope", "tenant"}}), SampledAnswer(prng), &found, one);
+  EXPECT_NE(Prompt(), plain) << "of the same key, also where its KV is another";
+}
+
+TEST_F(ReuseTest, TheSameAnswerInTwoConversationsHasTheIdsOfEach) {
+  PREFIXD_NEED_SHARED("golden/tokenizers");
+  Use(kFamilies[1]);
+  const auto [word, whole, letters] = Word();
+  size_t found = 0;
+  for (const bool again : {false, true}) {
+    for (const auto& [question, answer] : {std::pair{"a?", letters}, {"b?", whole}}) {
+      json::array messages = {UserSays(question)};
+      if (again) {
+        messages.push_back(json::object{{"role", "assistant"}, {"content", word}});
+        messages.push_back(UserSays("and?"));
+      }
+      Turn({{"messages", messages}, {"reuse_generated_ids", true}}, answer, &found);
+      if (!again) continue;
+      Tokens begin = said_[question == std::string_view("a?") ? 0 : 1];
+      EXPECT_TRUE(std::ranges::equal(begin, std::span(Prompt()).first(begin.size()))) << question;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace prefixd
