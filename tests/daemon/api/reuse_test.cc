@@ -150,7 +150,7 @@ TEST_F(ReuseTest, WithoutReuseTheExplanationNamesEachDivergence) {
     Prng prng(5);
     json::array messages;
     size_t before = 0, found = 0;
-    int diverged = 0;
+    int diverged = 0, behind = 0;
     for (int turn = 0; turn < 20; ++turn) {
       messages.push_back(UserSays("And " + std::to_string(turn) + "?"));
       const json::object response = Turn({{"messages", messages}}, SampledAnswer(prng), &found);
@@ -159,18 +159,18 @@ TEST_F(ReuseTest, WithoutReuseTheExplanationNamesEachDivergence) {
         ++diverged;
         const json::object told = Explain(IdOf(response));
         EXPECT_EQ(At(told, "/comparison/change"), "tokenization") << family.folder << json::serialize(told);
-        // The last id of an answer may have no text: then it is what follows the answer that differs.
-        const bool behind = At(told, "/comparison/message") == json::value(2 * turn);
-        EXPECT_EQ(At(told, "/comparison/in_answer").as_bool(), !behind) << json::serialize(told);
-        EXPECT_TRUE(behind || At(told, "/comparison/message") == json::value(2 * turn - 1));
-        EXPECT_TRUE(!behind || At(told, "/comparison/common_tokens").to_number<size_t>() + 1 == before)
-            << json::serialize(told);
+        // Of one answer here the explanation names the place behind it.
+        const bool is_behind = At(told, "/comparison/message") == json::value(2 * turn);
+        behind += is_behind ? 1 : 0;
+        EXPECT_TRUE(is_behind || At(told, "/comparison/message") == json::value(2 * turn - 1));
+        EXPECT_EQ(At(told, "/comparison/in_answer").as_bool(), !is_behind) << json::serialize(told);
         EXPECT_EQ(At(told, "/first_miss/reason"), "template_diverged");
       }
       before = said_.back().size();
       messages.push_back(At(response, "/choices/0/message"));
     }
     EXPECT_GT(diverged, 5) << family.folder;
+    EXPECT_LE(behind, 1) << family.folder;
   }
 }
 
