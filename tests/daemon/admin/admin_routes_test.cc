@@ -60,7 +60,7 @@ class AdminRoutesTest : public testing_support::ApiTest {
   AdminCounters counters_;
   StatusStreams streams_{&api_.clock, &counters_, [this] { return StatusText(context_); }};
   int asked_ = 0;  // turns that the engine thread was asked for
-  std::unique_ptr<EngineView> view_ = std::make_unique<EngineView>([this] { ++asked_; });
+  std::unique_ptr<EngineView> view_ = std::make_unique<EngineView>([this] { ++asked_; }, nullptr);
   AdminContext context_;
 };
 
