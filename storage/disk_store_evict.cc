@@ -113,10 +113,10 @@ std::vector<uint32_t> DiskStore::Victims(uint64_t bytes) {
     locations.clear();
     {
       StateLock lock(this);
-      index_.ForEachInShard(shard,
-                            [&, &records = kept_](const BlockKey& key, const RecordLocation& location) {
-                              locations.emplace_back(location, records.Find(key, now) != nullptr);
-                            });
+      const KeptRecords& records = kept_;
+      index_.ForEachInShard(shard, [&](const BlockKey& key, const RecordLocation& location) {
+        locations.emplace_back(location, records.Find(key, now) != nullptr);
+      });
       work_ += locations.size();
     }
     for (const auto& [location, kept] : locations) {
