@@ -87,8 +87,9 @@ void ExpectWithinBound(const std::string& name, const Shape& shape) {
   EXPECT_LE(heap, bound) << name;
   testing::Test::RecordProperty(name, std::to_string(bound) + " bound, " + std::to_string(heap) + " heap, " +
                                           std::to_string(cache.memory_bytes()) + " counted");
-  // The bound is of use: it is below five times what the cheapest shape takes.
-  EXPECT_LT(bound, 5 * cache.memory_bytes()) << name;
+  // The bound is of use: it is below six times what the cheapest shape takes. It has room for what tenants
+  // with shares and retention need, and here is neither.
+  EXPECT_LT(bound, 6 * cache.memory_bytes()) << name;
 }
 
 TEST(PrefixCacheMemory, StaysBelowItsBoundWhateverThePrefixesAre) {
