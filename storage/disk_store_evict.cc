@@ -108,18 +108,23 @@ std::vector<uint32_t> DiskStore::Victims(uint64_t bytes) {
   }();
   const uint64_t now = NowSeconds();
   // A part of the index at a time: readers go on. What moves meanwhile may count twice or not at all.
-  std::vector<std::pair<RecordLocation, bool>> locations;  // and whether it is kept
+  struct Record {
+    RecordLocation location;
+    BlockKey key;
+    bool kept = false;
+  };
+  std::vector<Record> records;
   for (size_t shard = 0; shard < RecordIndex::kShards; ++shard) {
-    locations.clear();
+    records.clear();
     {
       StateLock lock(this);
-      const KeptRecords& records = kept_;
       index_.ForEachInShard(shard, [&](const BlockKey& key, const RecordLocation& location) {
-        locations.emplace_back(location, records.Find(key, now) != nullptr);
+        records.push_back({location, key});
       });
-      work_ += locations.size();
+      for (Record& record : records) record.kept = kept_.Find(record.key, now) != nullptr;
+      work_ += records.size();
     }
-    for (const auto& [location, kept] : locations) {
+    for (const auto& [location, key, kept] : records) {
       const double log_worth =
           kept ? kKeptWorth : std::min(0.0, LogWorth(location.heat, location.cost_class) - most);
       choices[location.segment].worth += location.bytes * std::exp2(log_worth);
