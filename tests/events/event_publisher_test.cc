@@ -48,6 +48,13 @@ class Peer {
     for (size_t i = 0; i < frames.size(); ++i)
       zmq_send(socket_, frames[i].data(), frames[i].size(), i + 1 < frames.size() ? ZMQ_SNDMORE : 0);
   }
+  // The next message with such an event. A subscriber is told the state when its subscription arrives, which
+  // may be after a change that it is told, too.
+  Message ReceiveOne(const char* event) {
+    Message message = Receive();
+    while (!message.frames.empty() && message.Count(event) == 0) message = Receive();
+    return message;
+  }
   // The next message; without frames when none comes in time.
   Message Receive() {
     Message message;
@@ -120,9 +127,9 @@ TEST_F(EventPublisherTest, PublishesChangesAndClearsAtTheEnd) {
   const uint64_t first = message.sequence();
   queue_->OnRemoved(kRoot, {.low = 100}, Tier::kHost);  // it is not there
   queue_->OnRemoved(kRoot, {.low = 100}, Tier::kDevice);
-  message = peer->Receive();
+  message = peer->ReceiveOne("BlockRemoved");
   EXPECT_EQ(message.Count("BlockRemoved"), 1u);
-  EXPECT_EQ(message.sequence(), first + 1);
+  EXPECT_GT(message.sequence(), first);
   publisher_.reset();
   EXPECT_EQ(peer->Receive().Count("AllBlocksCleared"), 1u);
 }

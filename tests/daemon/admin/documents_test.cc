@@ -94,9 +94,9 @@ TEST(Documents, TiersAddUpAndThoseThatAreOffAreAbsent) {
   EXPECT_EQ(device.at("cached_bytes"), json::value(3000));
   EXPECT_EQ(status.at("uptime_seconds"), json::value(200));
   EXPECT_TRUE(status.at("rates").at("cached_share").is_null());
-  EXPECT_EQ(status.at("history").at("until"), json::value({static_cast<double>(kNow.unix_seconds) - 10}));
-  EXPECT_EQ(status.at("history").at("decode_tokens_per_second"), json::value({5.0}));
-  EXPECT_EQ(status.at("history").at("cached_share"), json::value({nullptr}));
+  EXPECT_EQ(status.at("history").at("until"), json::array{static_cast<double>(kNow.unix_seconds) - 10});
+  EXPECT_EQ(status.at("history").at("decode_tokens_per_second"), json::array{5.0});
+  EXPECT_EQ(status.at("history").at("cached_share"), json::array{nullptr});
 
   DiskTierStats disk{.on = true, .bytes = 700, .capacity = 5000};
   disk.store.records = 4;
@@ -138,7 +138,7 @@ TEST(Documents, MissesHaveEveryReasonAndEveryTierThatIsThere) {
   EXPECT_EQ(document.at("miss_tokens").as_object().size(), static_cast<size_t>(kMissReasons));
   EXPECT_EQ(document.at("miss_tokens").at("evicted_device"), json::value(70));
   EXPECT_EQ(document.at("miss_tokens").at("never_seen"), json::value(0));
-  EXPECT_EQ(document.at("history").at("miss_tokens").at("evicted_device"), json::value({7u}));
+  EXPECT_EQ(document.at("history").at("miss_tokens").at("evicted_device"), json::array{7u});
   ASSERT_EQ(document.at("what_if").as_object().size(), 1u) << "there is no lower tier";
   const json::value& device = document.at("what_if").at("device");
   EXPECT_EQ(device.at("capacity_bytes"), json::value(400));
