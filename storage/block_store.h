@@ -25,6 +25,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -33,6 +34,7 @@
 #include "base/status.h"
 #include "hashing/block_key.h"
 #include "storage/record.h"
+#include "storage/segment_directory.h"
 
 namespace prefixd {
 
@@ -68,6 +70,13 @@ class BlockStore {
     batch.push_back({.key = key, .record = std::string(record)});
     return PutBatch(std::move(batch));
   }
+  // Keeps the record of the key until a time, or longer than before: a store that makes room drops others
+  // first. Returns false when it does not: there is no record, or too much is kept. A store need not keep
+  // anything. These three read and write nothing, and never wait long.
+  virtual bool Keep(const BlockKey& /*key*/, const RecordRetention& /*retention*/) { return false; }
+  // Whether it would keep another record of `bytes` bytes for the owner.
+  virtual bool MayKeep(uint64_t /*owner*/, uint64_t /*bytes*/) const { return false; }
+  virtual std::optional<RecordRetention> KeptUntil(const BlockKey& /*key*/) const { return std::nullopt; }
   // Returns ok also when the key has no record.
   virtual Status Delete(const BlockKey& key) = 0;
   virtual Status Sync() = 0;

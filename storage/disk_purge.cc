@@ -25,8 +25,7 @@ bool IsLost(SegmentState state) {
   return state != SegmentState::kKnown && state != SegmentState::kOtherFormat;
 }
 
-// Live records that go, by their place in CatalogModel::records.
-using Gone = std::vector<bool>;
+using Gone = PurgePlan::Gone;
 
 // Adds a segment to the plan if it has a record that goes.
 Status PlanSegment(SegmentReader* reader, uint32_t number, const CatalogSegment& segment,
@@ -121,8 +120,8 @@ struct Kept {
   SegmentDirectory directory;
 };
 
-Result<Kept> ReadKept(SegmentDb* db, uint32_t number, const CatalogModel& model, const RecordFilter& filter,
-                      PurgeResult* result) {
+Result<Kept> ReadKept(SegmentDb* db, uint32_t number, const CatalogModel& model, const Gone& gone,
+                      const RecordFilter& filter, PurgeResult* result) {
   std::string bytes;
   PREFIXD_ASSIGN_OR_RETURN(const SegmentDirectory directory, ReadSegmentDirectory(db, number, &bytes));
   Kept kept{.directory = {.group = directory.group, .tick = directory.tick}};
@@ -140,6 +139,10 @@ Result<Kept> ReadKept(SegmentDb* db, uint32_t number, const CatalogModel& model,
   }
   for (size_t i = 0; i < kept.records.size(); ++i)
     kept.directory.entries[i].head = std::string_view(kept.records[i]).substr(0, kRecordHeaderBytes);
+  for (const KeptEntry& entry : directory.kept) {  // also of records in other segments
+    const int64_t place = model.Find(entry.key);
+    if (place >= 0 && !gone[place]) kept.directory.kept.push_back(entry);
+  }
   return kept;
 }
 
@@ -180,7 +183,7 @@ RecordFilter AllOf(std::vector<RecordFilter> filters) {
 
 Result<PurgePlan> PlanPurge(SegmentReader* reader, const DiskCatalog& catalog, const RecordFilter& filter) {
   PurgePlan plan;
-  std::map<BlockKey, Gone> gone;
+  std::map<BlockKey, Gone>& gone = plan.gone;
   for (const auto& [fingerprint, model] : catalog.models) gone[fingerprint].resize(model.records.size());
   for (const auto& [number, segment] : catalog.segments) {
     if (segment.state == SegmentState::kOtherFormat) {
@@ -214,9 +217,11 @@ Status ExecutePurge(SegmentDb* db, const DiskCatalog& catalog, const PurgePlan& 
     const CatalogSegment& segment = catalog.segments.at(number);
     Kept kept;
     if (segment.state == SegmentState::kKnown) {
-      PREFIXD_ASSIGN_OR_RETURN(kept, ReadKept(db, number, catalog.models.at(segment.group), filter, result));
+      const CatalogModel& model = catalog.models.at(segment.group);
+      PREFIXD_ASSIGN_OR_RETURN(kept,
+                               ReadKept(db, number, model, plan.gone.at(model.fingerprint), filter, result));
     }
-    bool written = kept.records.empty();
+    bool written = kept.records.empty() && kept.directory.kept.empty();
     if (!written) {
       const Status status = Write(db, next++, kept);
       if (!status.ok() && status.code() != Code::kResourceExhausted) return status;

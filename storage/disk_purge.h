@@ -59,6 +59,9 @@ struct PurgePlan {
   uint64_t kept_bytes = 0;
   uint64_t damaged_segments = 0;  // that go
   uint64_t other_segments = 0;    // of another format, which stay: their records cannot be read
+  using Gone = std::vector<bool>;
+  std::map<BlockKey, Gone>
+      gone;  // by model: whether a live record goes, by its place in CatalogModel::records
   // Keys that a segment to be dropped keeps dead in a segment that stays, by model.
   std::map<BlockKey, std::vector<BlockKey>> deletions;
 };

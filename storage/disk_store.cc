@@ -40,13 +40,14 @@ DiskStore::DiskStore(const DiskStoreOptions& options)
       max_segments_(MaxSegments(options.capacity)),
       reserve_(RocksdbReserve(max_segments_)),
       ledger_(options.capacity),
-      open_(NewBatch()) {}
+      open_(NewBatch()),
+      kept_(options.capacity / 100 * static_cast<uint64_t>(options.retained_percent)) {}
 
-DiskStore::StateLock::StateLock(const DiskStore* store, bool is_contains) : store_(store) {
-  for (int i = 0; !is_contains && store->waiting_ > 0 && i < kMostYields; ++i) std::this_thread::yield();
-  if (is_contains) ++store->waiting_;
+DiskStore::StateLock::StateLock(const DiskStore* store, bool goes_first) : store_(store) {
+  for (int i = 0; !goes_first && store->waiting_ > 0 && i < kMostYields; ++i) std::this_thread::yield();
+  if (goes_first) ++store->waiting_;
   store->state_.Lock();
-  if (is_contains) --store->waiting_;
+  if (goes_first) --store->waiting_;
   store->work_ = 0;
 }
 
@@ -150,7 +151,7 @@ Result<std::string> DiskStore::Get(const BlockKey& key) {
 }
 
 bool DiskStore::Contains(const BlockKey& key) const {
-  StateLock lock(this, /*is_contains=*/true);
+  StateLock lock(this, /*goes_first=*/true);
   return PendingLocked(key) != nullptr || FindLocked(key) != nullptr;
 }
 
@@ -208,6 +209,7 @@ void DiskStore::AddLocked(StoreEntry entry) {
 Status DiskStore::Delete(const BlockKey& key) {
   StateLock lock(this);
   const bool known = ForgetLocked(key);
+  kept_.Forget(key);
   const bool all_known = unknown_segments_ == 0;
   // A segment that is not known yet may hold the record.
   if (known || !all_known) KillOlderLocked(key);
@@ -224,6 +226,10 @@ void DiskStore::KillOlderLocked(const BlockKey& key) {
 
 Status DiskStore::Sync() {
   MutexLock writer(writer_);
+  {
+    StateLock lock(this);
+    open_.keeps = open_.keeps || kept_.unwritten() > 0;
+  }
   return Seal();
 }
 
@@ -267,14 +273,15 @@ std::vector<DiskStore::Pending> DiskStore::SealingRecords(size_t count) {
 }
 
 Status DiskStore::TrySeal(const std::vector<Pending>& records, const std::vector<BlockKey>& deleted) {
-  const bool nothing = records.empty() && deleted.empty();
-  const uint64_t bound = nothing ? failed_bytes_ : BoundOf(records, deleted);
+  const uint64_t most_kept = Unwritten();
+  const bool nothing = records.empty() && deleted.empty() && most_kept == 0;
+  const uint64_t bound = nothing ? failed_bytes_ : BoundOf(records, deleted, most_kept);
   Status status = CheckFolder();
   if (!status.ok()) return status;
   if (broken_) status = Repair();
   if (status.ok()) status = MakeRoom(bound);
   if (status.ok() && nothing) status = folder_->HasRoomFor(bound);
-  if (status.ok() && !nothing) status = WriteSegment(records, deleted);
+  if (status.ok() && !nothing) status = WriteSegment(records, deleted, most_kept);
   // A small segment that finds room says nothing of those that found none.
   const bool recovers = status.ok() && !nothing && bound < failed_bytes_;
   NoteWrite(recovers ? folder_->HasRoomFor(failed_bytes_) : status, std::max(bound, failed_bytes_));
@@ -286,10 +293,11 @@ Status DiskStore::TrySeal(const std::vector<Pending>& records, const std::vector
   return status;
 }
 
-uint64_t DiskStore::BoundOf(const std::vector<Pending>& records, const std::vector<BlockKey>& deleted) const {
+uint64_t DiskStore::BoundOf(const std::vector<Pending>& records, const std::vector<BlockKey>& deleted,
+                            uint64_t most_kept) const {
   uint64_t bytes = 0;
   for (const Pending& record : records) bytes += record.record->size();
-  return db_->Bound(records.size(), bytes, DirectoryBytes(records.size(), deleted.size()));
+  return db_->Bound(records.size(), bytes, DirectoryBytes(records.size(), deleted.size(), most_kept));
 }
 
 bool DiskStore::IsAliveLocked(const Pending& record) const {
@@ -298,9 +306,10 @@ bool DiskStore::IsAliveLocked(const Pending& record) const {
   return now != nullptr && now->SamePlace(record.from);
 }
 
-Status DiskStore::WriteSegment(const std::vector<Pending>& records, const std::vector<BlockKey>& deleted) {
+Status DiskStore::WriteSegment(const std::vector<Pending>& records, const std::vector<BlockKey>& deleted,
+                               uint64_t most_kept) {
   const uint32_t number = next_segment_++;
-  SegmentDirectory directory{.group = options_.group, .deleted = deleted};
+  SegmentDirectory directory{.group = options_.group, .deleted = deleted, .kept = TakeUnwritten(most_kept)};
   std::vector<std::string_view> payloads;
   Segment segment{.known = true, .count = records.size()};
   for (const Pending& record : records) {
@@ -322,6 +331,9 @@ Status DiskStore::WriteSegment(const std::vector<Pending>& records, const std::v
   const Status status = db_->Add(number, payloads, EncodeDirectory(directory));
   if (!status.ok()) {
     broken_ = true;
+    std::vector<BlockKey> unwritten;
+    for (const KeptEntry& kept : directory.kept) unwritten.push_back(kept.key);
+    MarkUnwritten(unwritten);
     return status;
   }
   {
@@ -438,6 +450,7 @@ void DiskStore::TellDropLocked(const BlockKey& key, DropReason reason) {
 
 void DiskStore::LoseLocked(const BlockKey& key) {
   EraseLocked(key);
+  kept_.Forget(key);
   ++stats_.lost_records;
   KillOlderLocked(key);
   TellDropLocked(key, DropReason::kLost);

@@ -52,6 +52,7 @@
 #include "storage/block_store.h"
 #include "storage/byte_ledger.h"
 #include "storage/disk_folder.h"
+#include "storage/kept_records.h"
 #include "storage/record_index.h"
 #include "storage/segment_db.h"
 #include "storage/segment_directory.h"
@@ -63,6 +64,7 @@ struct DiskStoreOptions {
   uint64_t capacity = 0;        // bytes; at least kMinDiskCapacity
   BlockKey group;               // of all records that are put: the fingerprint of the model
   int64_t max_age_seconds = 0;  // records are dropped when they have lain this long; 0: never
+  int retained_percent = 25;    // of the capacity: as many bytes of records can be kept
   const Clock* clock = nullptr;
   DropListener on_drop;              // may be empty
   FileObserver* observer = nullptr;  // may be null
@@ -81,6 +83,9 @@ struct DiskStoreStats {
   uint64_t read_bytes = 0;
   uint64_t evicted_records = 0;
   uint64_t expired_records = 0;
+  uint64_t kept_records = 0, kept_bytes = 0, most_kept_bytes = 0;  // by retention; its budget
+  KeptRecords::Counters retention;
+  uint64_t evicted_kept_records = 0;              // to make room, although they were kept
   LatencyHistogram ages_at_eviction{kAgeBounds};  // of the evicted records, since they were written
   uint64_t lost_records = 0;      // not durable because the medium failed, or in a damaged segment
   uint64_t damaged_segments = 0;  // whose directory could not be read, or that had lost a record
@@ -116,6 +121,11 @@ class DiskStore final : public BlockStore {
   bool Contains(const BlockKey& key) const override;
   Status PutBatch(std::vector<StoreEntry> batch) override;
   Status Delete(const BlockKey& key) override;
+  // A segment says what is kept, so a restart knows it. Of a use that makes it longer, a crash may lose up to
+  // a quarter of the time.
+  bool Keep(const BlockKey& key, const RecordRetention& retention) override;
+  bool MayKeep(uint64_t owner, uint64_t bytes) const override;
+  std::optional<RecordRetention> KeptUntil(const BlockKey& key) const override;
   // Seals the open segment. Tries at once, also after a failure.
   Status Sync() override;
   Status Scan(const Visitor& visitor) override;
@@ -148,11 +158,12 @@ class DiskStore final : public BlockStore {
   // A failure that lasts is logged so often.
   static constexpr int64_t kLogNanos = 60'000'000'000;
 
-  // Holds `state_`, and counts the steps that are made meanwhile. Lets a waiting Contains have it before:
-  // otherwise a loop of slices would have the lock again before the other thread is awake.
+  // Holds `state_`, and counts the steps that are made meanwhile. Lets a caller that goes first, such as a
+  // waiting Contains, have it before: otherwise a loop of slices would have the lock again before the other
+  // thread is awake.
   class SCOPED_CAPABILITY StateLock {
    public:
-    explicit StateLock(const DiskStore* store, bool is_contains = false) ACQUIRE(store->state_);
+    explicit StateLock(const DiskStore* store, bool goes_first = false) ACQUIRE(store->state_);
     ~StateLock() RELEASE();
     StateLock(const StateLock&) = delete;
     StateLock& operator=(const StateLock&) = delete;
@@ -180,8 +191,9 @@ class DiskStore final : public BlockStore {
     std::unordered_map<BlockKey, size_t> by_key;  // the live ones
     std::vector<BlockKey> deleted;
     uint64_t bytes = 0;
-    int64_t opened_nanos = 0;  // when the first record or deletion came
-    bool empty() const { return records.empty() && deleted.empty(); }
+    bool keeps = false;        // something that is kept has to be written
+    int64_t opened_nanos = 0;  // when the first record or deletion came, or what is kept
+    bool empty() const { return records.empty() && deleted.empty() && !keeps; }
   };
   struct Segment {
     bool known = false;         // its directory was read; otherwise the numbers below are 0
@@ -217,11 +229,12 @@ class DiskStore final : public BlockStore {
   // The records of the batch that is being sealed which are alive.
   std::vector<Pending> SealingRecords(size_t count) REQUIRES(writer_);
   bool IsFullLocked(uint64_t size) const REQUIRES(state_);
-  // Writes records and deletions as the next segment, and takes the records into the index that are still
-  // alive then. Makes no room.
-  Status WriteSegment(const std::vector<Pending>& records, const std::vector<BlockKey>& deleted)
-      REQUIRES(writer_);
-  uint64_t BoundOf(const std::vector<Pending>& records, const std::vector<BlockKey>& deleted) const;
+  // Writes records, deletions, and up to `most_kept` of what is kept as the next segment, and takes the
+  // records into the index that are still alive then. Makes no room.
+  Status WriteSegment(const std::vector<Pending>& records, const std::vector<BlockKey>& deleted,
+                      uint64_t most_kept) REQUIRES(writer_);
+  uint64_t BoundOf(const std::vector<Pending>& records, const std::vector<BlockKey>& deleted,
+                   uint64_t most_kept) const;
   // Takes the records of a segment that was written into the index.
   void IndexSegment(uint32_t number, const std::vector<Pending>& records) REQUIRES(writer_);
   void AddLocked(StoreEntry entry) REQUIRES(state_);
@@ -243,6 +256,19 @@ class DiskStore final : public BlockStore {
   double TickLocked() const REQUIRES(state_);
   // A record could not be read from where it should lie.
   void LoseLocked(const BlockKey& key) REQUIRES(state_);
+
+  // disk_store_keep.cc: what is kept
+  uint64_t NowSeconds() const { return static_cast<uint64_t>(options_.clock->UnixSeconds()); }
+  // How much of what is kept a segment has to say that is written now.
+  uint64_t Unwritten() const EXCLUDES(state_);
+  std::vector<KeptEntry> TakeUnwritten(uint64_t most) REQUIRES(writer_);
+  void MarkUnwritten(const std::vector<BlockKey>& keys) REQUIRES(writer_);
+  // The open segment has to say what is kept, if that cannot wait.
+  void OpenForKeptLocked() REQUIRES(state_);
+  void LearnKept(uint32_t number, const std::vector<KeptEntry>& kept) REQUIRES(learner_);
+  // Forgets what segments say of records that are gone. Requires that all segments are known.
+  void ForgetAbsent() EXCLUDES(state_);
+  void EndExpired() EXCLUDES(state_);
 
   // disk_store_health.cc: failures, upkeep
   // An error when nothing is to be written now.
@@ -285,6 +311,7 @@ class DiskStore final : public BlockStore {
     RecordLocation location;
     BlockKey key;
     uint64_t created = 0;
+    bool kept = false;
   };
   static constexpr uint64_t kUnknownTime = UINT64_MAX;
   // A record that a segment has, alive or not.
@@ -297,6 +324,8 @@ class DiskStore final : public BlockStore {
     std::map<uint32_t, std::vector<Listed>> records;  // of the segments that are dropped
     std::vector<Candidate> candidates;                // the live ones
     std::vector<BlockKey> deleted;                    // deletions that must be kept
+    std::vector<BlockKey> retained;                   // records that the segments say are kept
+    uint64_t bytes = 0;                               // of the segments
   };
   // Reads the directory of a segment, once for the whole of Rewrite.
   Status Examine(uint32_t number, const Segments& segments, Rewriting* rewriting) REQUIRES(writer_);
@@ -307,8 +336,9 @@ class DiskStore final : public BlockStore {
   // The deletions that must be written now that all but the records `kept` are dropped.
   std::vector<BlockKey> DeletionsToKeep(const Rewriting& rewriting, const std::unordered_set<BlockKey>& kept)
       REQUIRES(writer_);
-  std::vector<Pending> ReadSurvivors(std::vector<Candidate> candidates, uint64_t keep_bytes, bool keep_all)
-      REQUIRES(writer_);
+  // The best candidates within `keep_bytes`, after those that are kept, within `most_kept`.
+  std::vector<Pending> ReadSurvivors(std::vector<Candidate> candidates, uint64_t keep_bytes,
+                                     uint64_t most_kept, bool keep_all) REQUIRES(writer_);
   // Takes the records of a segment out of the index, but for those that are kept.
   void DropRecords(uint32_t number, const std::vector<Listed>& records,
                    const std::unordered_set<BlockKey>& kept) REQUIRES(writer_);
@@ -351,7 +381,7 @@ class DiskStore final : public BlockStore {
 
   Mutex learner_;
 
-  mutable std::atomic<int> waiting_{0};  // calls of Contains that wait for `state_`
+  mutable std::atomic<int> waiting_{0};  // callers that go first and wait for `state_`
   mutable Mutex state_;
   mutable uint64_t work_ GUARDED_BY(state_) = 0;  // steps since `state_` was taken
   mutable uint64_t most_work_ GUARDED_BY(state_) = 0;
@@ -360,6 +390,7 @@ class DiskStore final : public BlockStore {
   Batch open_ GUARDED_BY(state_);
   Batch sealing_ GUARDED_BY(state_);
   RecordIndex index_ GUARDED_BY(state_);
+  KeptRecords kept_ GUARDED_BY(state_);
   // Segments are added and removed by who holds `writer_`, too.
   Segments segments_ GUARDED_BY(state_);
   uint64_t unknown_segments_ GUARDED_BY(state_) = 0;

@@ -14,6 +14,8 @@ namespace {
 // The logarithm of how many times the mean a record counts at most when segments are compared. What is worth
 // more is copied forward, so it is no reason to keep the cold records beside it.
 constexpr double kMostWorth = 1;
+// The logarithm of how many of those one counts that is kept, so that segments with many of them stay.
+constexpr double kKeptWorth = 4;
 
 }  // namespace
 
@@ -29,13 +31,15 @@ bool DiskStore::Expired(uint64_t created) const {
 
 Status DiskStore::MakeRoom(uint64_t bytes) {
   // Survivors are written before their segment is dropped: that is what the headroom is for.
-  uint64_t most_records = 1;
+  uint64_t most_records = 1, most_kept = 0;
   for (const auto& [number, segment] : CopySegments()) most_records = std::max(most_records, segment.count);
   {
     StateLock lock(this);
     most_records = std::max<uint64_t>(most_records, sealing_.records.size());
+    most_kept = std::min<uint64_t>(most_records_, kept_.size());
   }
-  const uint64_t headroom = db_->Bound(most_records, segment_bytes_, DirectoryBytes(most_records, 0));
+  const uint64_t headroom =
+      db_->Bound(most_records, segment_bytes_, DirectoryBytes(most_records, 0, most_kept));
   const auto crowded = [&] {
     StateLock lock(this);
     return segments_.size() + 2 >= max_segments_;
@@ -102,18 +106,21 @@ std::vector<uint32_t> DiskStore::Victims(uint64_t bytes) {
     StateLock lock(this);
     return MeanLogWorthLocked() + kMostWorth;
   }();
+  const uint64_t now = NowSeconds();
   // A part of the index at a time: readers go on. What moves meanwhile may count twice or not at all.
-  std::vector<RecordLocation> locations;
+  std::vector<std::pair<RecordLocation, bool>> locations;  // and whether it is kept
   for (size_t shard = 0; shard < RecordIndex::kShards; ++shard) {
     locations.clear();
     {
       StateLock lock(this);
-      index_.ForEachInShard(
-          shard, [&](const BlockKey&, const RecordLocation& location) { locations.push_back(location); });
+      index_.ForEachInShard(shard, [&](const BlockKey& key, const RecordLocation& location) {
+        locations.emplace_back(location, kept_.Find(key, now) != nullptr);
+      });
       work_ += locations.size();
     }
-    for (const RecordLocation& location : locations) {
-      const double log_worth = std::min(0.0, LogWorth(location.heat, location.cost_class) - most);
+    for (const auto& [location, kept] : locations) {
+      const double log_worth =
+          kept ? kKeptWorth : std::min(0.0, LogWorth(location.heat, location.cost_class) - most);
       choices[location.segment].worth += location.bytes * std::exp2(log_worth);
     }
   }
@@ -142,10 +149,16 @@ Status DiskStore::Rewrite(const std::vector<uint32_t>& numbers, uint64_t keep_by
   uint64_t live_bytes = 0;
   for (const Candidate& candidate : rewriting.candidates) live_bytes += candidate.location.bytes;
   if (!keep_all) keep_bytes = std::min(keep_bytes, live_bytes / 2);
-  std::vector<Pending> survivors = ReadSurvivors(std::move(rewriting.candidates), keep_bytes, keep_all);
-  const auto fit = [&] { return Fits(BoundOf(survivors, rewriting.deleted), 0); };
+  // Kept records may be most of what is dropped, but every round has to free room.
+  const uint64_t most_kept = std::min(segment_bytes_, rewriting.bytes / 4 * 3);
+  std::vector<Pending> survivors =
+      ReadSurvivors(std::move(rewriting.candidates), keep_bytes, most_kept, keep_all);
+  MarkUnwritten(rewriting.retained);
+  uint64_t say_kept = Unwritten();
+  const auto fit = [&] { return Fits(BoundOf(survivors, rewriting.deleted, say_kept), 0); };
+  while (say_kept > 0 && !fit()) say_kept /= 2;  // a later segment says the rest
   while (!keep_all && !survivors.empty() && !fit()) survivors.pop_back();
-  if (!(survivors.empty() && rewriting.deleted.empty()) && !fit()) {
+  if (!(survivors.empty() && rewriting.deleted.empty() && say_kept == 0) && !fit()) {
     return ResourceExhausted("the records that a segment of the disk cache keeps do not fit " +
                              FormatSize(options_.capacity));
   }
@@ -154,8 +167,8 @@ Status DiskStore::Rewrite(const std::vector<uint32_t>& numbers, uint64_t keep_by
   const std::vector<BlockKey> deleted = DeletionsToKeep(rewriting, kept);
   // The deletions below take effect at the next start, whatever happens until then. So it is told before.
   for (const uint32_t number : numbers) DropRecords(number, rewriting.records[number], kept);
-  if (!survivors.empty() || !deleted.empty()) {
-    const Status status = WriteSegment(survivors, deleted);
+  if (!survivors.empty() || !deleted.empty() || say_kept > 0) {
+    const Status status = WriteSegment(survivors, deleted, say_kept);
     // What was told dropped is still on the disk; the next segment says that it is dead.
     if (!status.ok()) RestoreDeleted(deleted);
     PREFIXD_RETURN_IF_ERROR(status);
@@ -204,6 +217,8 @@ Status DiskStore::Examine(uint32_t number, const Segments& segments, Rewriting* 
     rewriting->records[number] = IndexedIn(number);
     return Status::Ok();
   }
+  rewriting->bytes += segment.bytes;
+  for (const KeptEntry& kept : directory->kept) rewriting->retained.push_back(kept.key);
   // Whether a segment with a smaller number that stays may hold records that are dead.
   const bool dead_below =
       std::any_of(segments.begin(), segments.find(number), [&](const Segments::value_type& other) {
@@ -232,7 +247,8 @@ void DiskStore::ExamineEntries(uint32_t number, const SegmentDirectory& director
       // One without a location was deleted, or replaced by a record that is pending: that is not durable yet.
       if (dead_below && (live || location == nullptr)) rewriting->deleted.push_back(entry.key);
       if (live && !Expired(entry.created))
-        rewriting->candidates.push_back({*location, entry.key, entry.created});
+        rewriting->candidates.push_back(
+            {*location, entry.key, entry.created, kept_.Find(entry.key, NowSeconds()) != nullptr});
     }
   }
 }
@@ -256,22 +272,26 @@ std::vector<DiskStore::Listed> DiskStore::IndexedIn(uint32_t number) {
 }
 
 std::vector<DiskStore::Pending> DiskStore::ReadSurvivors(std::vector<Candidate> candidates,
-                                                         uint64_t keep_bytes, bool keep_all) {
+                                                         uint64_t keep_bytes, uint64_t most_kept,
+                                                         bool keep_all) {
   const double mean = [&] {
     StateLock lock(this);
     return MeanLogWorthLocked();
   }();
   const auto worth_of = [](const Candidate& c) { return LogWorth(c.location.heat, c.location.cost_class); };
-  std::stable_sort(candidates.begin(), candidates.end(),
-                   [&](const Candidate& a, const Candidate& b) { return worth_of(a) > worth_of(b); });
+  std::stable_sort(candidates.begin(), candidates.end(), [&](const Candidate& a, const Candidate& b) {
+    return a.kept != b.kept ? a.kept : worth_of(a) > worth_of(b);
+  });
   std::vector<Pending> survivors;
   for (const Candidate& candidate : candidates) {
-    if (!keep_all && worth_of(candidate) <= mean) break;
-    if (candidate.location.bytes > keep_bytes) continue;
+    const bool kept = candidate.kept && !keep_all;
+    if (!keep_all && !kept && worth_of(candidate) <= mean) break;
+    if (candidate.location.bytes > (kept ? most_kept : keep_bytes)) continue;
     auto record = db_->Read(candidate.location.segment, candidate.location.ordinal);
     if (!record.ok() || record->size() != candidate.location.bytes)
       continue;  // it is dropped with its segment
-    keep_bytes -= record->size();
+    if (kept) most_kept -= record->size();
+    keep_bytes -= std::min<uint64_t>(keep_bytes, record->size());
     survivors.push_back({.key = candidate.key,
                          .record = std::make_shared<const std::string>(std::move(*record)),
                          .cost_class = static_cast<uint8_t>(candidate.location.cost_class),
@@ -297,6 +317,8 @@ void DiskStore::DropRecords(uint32_t number, const std::vector<Listed>& records,
       if (location == nullptr || location->segment != number || kept.contains(key)) continue;
       EraseLocked(key);
       const bool expired = Expired(created);
+      if (!expired && kept_.Find(key, NowSeconds()) != nullptr) ++stats_.evicted_kept_records;
+      kept_.Forget(key);
       ++(expired ? stats_.expired_records : stats_.evicted_records);
       if (created != kUnknownTime && !expired)
         stats_.ages_at_eviction.Add(AgeOfRecord(created, options_.clock->UnixSeconds()));

@@ -108,6 +108,7 @@ void DiskStore::LoseSealing(const std::vector<Pending>& records) {
       if (sealing_.by_key.erase(record.key) == 0) continue;
       sealing_.bytes -= record.record->size();
       ++stats_.lost_records;
+      kept_.Forget(record.key);
       TellDropLocked(record.key, DropReason::kLost);
       // The record before it must not come back at the next start.
       if (record.replaces) KillOlderLocked(record.key);
@@ -167,6 +168,7 @@ Status DiskStore::Maintain() {
     seal = stats_.writing_fails || (!open_.empty() && now - open_.opened_nanos >= kSegmentAgeNanos);
     tidy = unknown_segments_ == 0;
   }
+  EndExpired();
   if (seal) PREFIXD_RETURN_IF_ERROR(Seal());
   if (!tidy || now < next_tidy_nanos_) return Status::Ok();
   const Status status = Tidy();
@@ -198,6 +200,10 @@ DiskStoreStats DiskStore::stats() const {
   stats.segments = segments_.size() - other_segments_;
   stats.pending_bytes = open_.bytes + sealing_.bytes;
   stats.index_bytes = index_.memory_bytes();
+  stats.kept_records = kept_.size();
+  stats.kept_bytes = kept_.bytes();
+  stats.most_kept_bytes = kept_.budget();
+  stats.retention = kept_.counters();
   stats.most_work = most_work_;
   return stats;
 }
@@ -212,6 +218,7 @@ void DiskStore::CheckInvariants() const {
   StateLock lock(this);
   PREFIXD_CHECK(ledger_.used() <= ledger_.limit()) << ledger_.used();
   index_.CheckInvariants();
+  kept_.CheckInvariants();
   std::map<uint32_t, Segment> sums;
   uint64_t live_bytes = 0;
   std::vector<BlockKey> keys;

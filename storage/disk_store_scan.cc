@@ -48,6 +48,7 @@ void DiskStore::LearnSegment(uint32_t number, const SegmentDirectory& directory)
     for (size_t i = begin; i < std::min(begin + kSlice, directory.deleted.size()); ++i)
       LearnDeletionLocked(number, directory.deleted[i]);
   }
+  LearnKept(number, directory.kept);
   MakeKnown(number, /*foreign=*/false);
 }
 
@@ -100,6 +101,7 @@ Result<SegmentDirectory> DiskStore::Learn(uint32_t number, std::string* bytes) {
     Log(LogLevel::kWarning, "a segment of the disk cache is damaged; its records are lost",
         {{"segment", number}, {"error", directory.status().ToString()}});
   }
+  if (scanned()) ForgetAbsent();
   return directory;
 }
 

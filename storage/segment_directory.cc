@@ -13,12 +13,15 @@ namespace prefixd {
 namespace {
 
 constexpr std::string_view kMagic = "PFXSEGMT";
-constexpr uint32_t kVersion = 1;
+// With kept records and without. A daemon that does not know kept records leaves those segments alone.
+constexpr uint32_t kVersion = 1, kKeptVersion = 2;
 // magic, version, number of entries, number of deleted keys, length of the heads, group, tick
 constexpr size_t kHeaderBytes = 8 + 4 + 4 + 4 + 4 + 16 + 8;
 // key, bytes, heat, created, cost class; the head follows
 constexpr size_t kEntryBytes = 16 + 4 + 4 + 8 + 1;
 constexpr size_t kKeyBytes = 16;
+// key, bytes, until, seconds, owner
+constexpr size_t kKeptBytes = 16 + 4 + 8 + 4 + 8;
 constexpr size_t kChecksumBytes = 8;
 
 uint64_t ChecksumOf(std::string_view bytes) { return Checksum(std::as_bytes(std::span(bytes))); }
@@ -36,15 +39,16 @@ size_t HeadBytes(uint32_t record_bytes) { return std::min<size_t>(record_bytes, 
 
 }  // namespace
 
-uint64_t DirectoryBytes(uint64_t entries, uint64_t deleted) {
-  return kHeaderBytes + entries * (kEntryBytes + kRecordHeaderBytes) + deleted * kKeyBytes + kChecksumBytes;
+uint64_t DirectoryBytes(uint64_t entries, uint64_t deleted, uint64_t kept) {
+  return kHeaderBytes + entries * (kEntryBytes + kRecordHeaderBytes) + deleted * kKeyBytes +
+         kept * kKeptBytes + kChecksumBytes;
 }
 
 std::string EncodeDirectory(const SegmentDirectory& directory) {
   std::string out;
-  out.reserve(DirectoryBytes(directory.entries.size(), directory.deleted.size()));
+  out.reserve(DirectoryBytes(directory.entries.size(), directory.deleted.size(), directory.kept.size()));
   out += kMagic;
-  PutLittle(&out, kVersion);
+  PutLittle(&out, directory.kept.empty() ? kVersion : kKeptVersion);
   PutLittle(&out, static_cast<uint32_t>(directory.entries.size()));
   PutLittle(&out, static_cast<uint32_t>(directory.deleted.size()));
   PutLittle(&out, static_cast<uint32_t>(kRecordHeaderBytes));
@@ -60,6 +64,13 @@ std::string EncodeDirectory(const SegmentDirectory& directory) {
     out += entry.head;
   }
   for (const BlockKey& key : directory.deleted) PutKey(&out, key);
+  for (const KeptEntry& kept : directory.kept) {
+    PutKey(&out, kept.key);
+    PutLittle(&out, kept.bytes);
+    PutLittle(&out, kept.retention.until);
+    PutLittle(&out, kept.retention.seconds);
+    PutLittle(&out, kept.retention.owner);
+  }
   PutLittle(&out, ChecksumOf(out));
   return out;
 }
@@ -69,9 +80,9 @@ Result<SegmentDirectory> DecodeDirectory(std::string_view bytes) {
     return Corrupt("this is not the directory of a segment");
   // Another version may have another length and another checksum.
   const auto version = GetLittle<uint32_t>(bytes.data() + 8);
-  if (version != kVersion)
+  if (version != kVersion && version != kKeptVersion)
     return Unsupported("the directory of a segment has version " + std::to_string(version) + ", not " +
-                       std::to_string(kVersion));
+                       std::to_string(kVersion) + " or " + std::to_string(kKeptVersion));
   const std::string_view body = bytes.substr(0, bytes.size() - kChecksumBytes);
   if (GetLittle<uint64_t>(bytes.data() + body.size()) != ChecksumOf(body))
     return Corrupt("the directory of a segment is damaged: its checksum differs");
@@ -101,9 +112,21 @@ Result<SegmentDirectory> DecodeDirectory(std::string_view bytes) {
     offset += entry.head.size();
     directory.entries.push_back(entry);
   }
-  if (body.size() - offset != uint64_t{deleted} * kKeyBytes) return misfit;
+  if (body.size() - offset < uint64_t{deleted} * kKeyBytes) return misfit;
+  const size_t kept_bytes = body.size() - offset - uint64_t{deleted} * kKeyBytes;
+  if (kept_bytes % kKeptBytes != 0 || (kept_bytes > 0) != (version == kKeptVersion)) return misfit;
   directory.deleted.reserve(deleted);
-  for (; offset < body.size(); offset += kKeyBytes) directory.deleted.push_back(GetKey(body.data() + offset));
+  for (uint32_t i = 0; i < deleted; ++i, offset += kKeyBytes)
+    directory.deleted.push_back(GetKey(body.data() + offset));
+  directory.kept.reserve(kept_bytes / kKeptBytes);
+  for (; offset < body.size(); offset += kKeptBytes) {
+    const char* from = body.data() + offset;
+    directory.kept.push_back({.key = GetKey(from),
+                              .bytes = GetLittle<uint32_t>(from + 16),
+                              .retention = {.until = GetLittle<uint64_t>(from + 20),
+                                            .seconds = GetLittle<uint32_t>(from + 28),
+                                            .owner = GetLittle<uint64_t>(from + 32)}});
+  }
   return directory;
 }
 

@@ -65,6 +65,25 @@ TEST_F(DiskPurgeTest, APurgeByTenantLeavesNoByteOfIt) {
   EXPECT_EQ(PlanPurge(Reader().get(), after, TenantFilter("victim"))->segments.size(), 0u);
 }
 
+TEST_F(DiskPurgeTest, WhatStaysIsKeptAsBefore) {
+  const auto retention =
+      RecordRetention{.until = static_cast<uint64_t>(clock_.UnixSeconds()) + 600, .seconds = 600, .owner = 1};
+  auto store = Open();
+  RecordChain stays(kModel, "stays");
+  Put(store.get(), stays.Next(TokensFrom(1, 16), 1000));
+  ASSERT_TRUE(store->Sync().ok());
+  RecordChain victim(kModel, "victim");
+  Put(store.get(), victim.Next(TokensFrom(2, 16), 1000));
+  for (const BlockKey& key : {stays.key(), victim.key()}) ASSERT_TRUE(store->Keep(key, retention));
+  store = nullptr;  // the segment of the victim alone says that the other record is kept
+  PurgeResult result;
+  EXPECT_EQ(Purge(TenantFilter("victim"), &result).segments.size(), 1u);
+  store = Open();
+  Scanned(store.get());
+  EXPECT_EQ(store->KeptUntil(stays.key()), retention);
+  EXPECT_EQ(store->stats().kept_records, 1u);
+}
+
 TEST_F(DiskPurgeTest, AFullCacheIsPurgedBelowItsCap) {
   auto store = Open();
   Prng random(1);

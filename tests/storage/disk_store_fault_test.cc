@@ -81,6 +81,7 @@ void Workload(DiskWorld* world, bool recover) {
     world->Get(n - 1);
     if (n % 4 == 0) world->Delete(n - 190);
     if (n % 5 == 0) world->Put(n - 100);
+    if (n % 3 == 0) world->Keep(n, 600);
     if (n % 8 == 0) (void)world->Sync();
     if (n % 6 == 0) {
       world->clock()->Advance(DiskStore::kSegmentAgeNanos);
@@ -168,8 +169,10 @@ void Step(DiskWorld* world, Prng* random) {
     world->Put(n);
   } else if (kind < 75) {
     world->Get(n);
-  } else if (kind < 82) {
+  } else if (kind < 80) {
     world->Delete(n);
+  } else if (kind < 85) {
+    world->Keep(n, random->Chance(0.5) ? 3 : 600);
   } else if (kind < 90) {
     (void)world->Sync();
   } else if (kind < 95) {

@@ -41,6 +41,8 @@ class DiskWorld {
     std::set<int> durable = {0};  // what a restart may find
     std::set<int> ever = {0};     // all versions
     bool dropped = false;         // told, since the last put or deletion
+    uint64_t kept = 0;            // until when, as asked
+    uint64_t kept_durable = 0;    // as a restart finds it, if it finds the record
     bool settled = true;          // put, deleted, dropped or scanned since the start
   };
   using Model = std::map<uint64_t, Entry>;
@@ -111,11 +113,24 @@ class DiskWorld {
     Done(&key, version);
   }
   void Delete(uint64_t n) {
-    if (store_->Delete(Key(n)).ok()) Done(&keys_[n], 0);
+    if (!store_->Delete(Key(n)).ok()) return;
+    Done(&keys_[n], 0);
+    keys_[n].kept_durable = 0;
+  }
+  void Keep(uint64_t n, uint32_t seconds) {
+    Entry& key = keys_[n];
+    const uint64_t until = Now() + seconds;
+    if (!store_->Keep(Key(n), {.until = until, .seconds = seconds, .owner = 1})) return;
+    EXPECT_TRUE(store_->Contains(Key(n)));
+    key.kept = std::max(key.kept, until);
   }
   Status Sync() {
     const Status status = store_->Sync();
     if (!status.ok()) return status;
+    for (auto& [n, key] : keys_) {
+      const auto kept = store_->KeptUntil(Key(n));
+      key.kept_durable = kept ? kept->until : 0;
+    }
     for (auto& [n, key] : keys_) {
       key.durable = key.last;
       if (key.dropped) key.durable.insert(0);
@@ -154,6 +169,7 @@ class DiskWorld {
     });
     if (store_->stats().damaged_segments > 0) damage_ = true;
     if (!status.ok() || !store_->scanned()) return status;
+    if (!scanned_) CheckKept();
     scanned_ = true;
     for (auto& [n, key] : keys_) {
       if (key.settled) {
@@ -192,6 +208,18 @@ class DiskWorld {
   }
 
  private:
+  uint64_t Now() const { return static_cast<uint64_t>(clock_.UnixSeconds()); }
+  // After a restart: what was kept is, for as long as was asked, if the record is there.
+  void CheckKept() {
+    const bool all = !damage_ && store_->stats().retention.refused == 0;
+    for (auto& [n, key] : keys_) {
+      const auto kept = store_->KeptUntil(Key(n));
+      EXPECT_TRUE(!kept || (store_->Contains(Key(n)) && kept->until <= key.kept)) << n;
+      if (all && key.kept_durable > Now() && store_->Contains(Key(n))) {
+        EXPECT_TRUE(kept && kept->until >= key.kept_durable) << n;
+      }
+    }
+  }
   // What happens to the record of a key when its last put or deletion is version `v`, 0 for a deletion.
   static void Done(Entry* key, int version) {
     key->now = key->last = {version};
@@ -210,6 +238,7 @@ class DiskWorld {
     key.now = {0};
     key.dropped = true;
     key.settled = true;
+    key.kept_durable = 0;
     key.durable.insert(0);
   }
 

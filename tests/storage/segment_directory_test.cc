@@ -45,6 +45,23 @@ TEST(SegmentDirectory, DecodesWhatItEncodes) {
   }
 }
 
+TEST(SegmentDirectory, SaysWhatIsKept) {
+  const std::string heads(kRecordHeaderBytes, 'h');
+  SegmentDirectory directory = Example(heads);
+  const std::string plain = EncodeDirectory(directory);
+  EXPECT_EQ(plain[8], 1) << "readable for daemons that keep nothing";
+  directory.kept = {{{3, 4}, 5, {.until = 1'800'000'000, .seconds = 300, .owner = 6}},
+                    {{20, 21}, 7, {.until = 1'900'000'000, .seconds = 3600, .owner = 8}}};
+  const std::string bytes = EncodeDirectory(directory);
+  EXPECT_EQ(bytes[8], 2);
+  EXPECT_EQ(bytes.size() - plain.size(), DirectoryBytes(0, 0, 2) - DirectoryBytes(0, 0));
+  const auto decoded = DecodeDirectory(bytes);
+  ASSERT_TRUE(decoded.ok()) << decoded.status().ToString();
+  EXPECT_EQ(decoded->kept, directory.kept);
+  EXPECT_EQ(decoded->deleted, directory.deleted);
+  for (size_t i = 0; i < bytes.size(); ++i) EXPECT_FALSE(DecodeDirectory(bytes.substr(0, i)).ok()) << i;
+}
+
 TEST(SegmentDirectory, RefusesEveryDamage) {
   const std::string heads(kRecordHeaderBytes, 'h');
   const std::string bytes = EncodeDirectory(Example(heads));
