@@ -103,6 +103,7 @@ size_t PrefixCache::MaxMemoryBytes(const Options& options) {
          BlockPool::MaxMemoryBytes(in_memory) +
          Retention::MaxMemoryBytes(MostKept(options, options.blocks) +
                                    MostKept(options, options.host_blocks)) +
+         (options.disk ? in_memory * kDiskKeptBytes : 0) +
          MaxEvictionBytes(options.blocks, nodes, options.host_blocks > 0 || options.disk) +
          MaxEvictionBytes(options.host_blocks, nodes, options.disk);
 }

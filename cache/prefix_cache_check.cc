@@ -174,6 +174,9 @@ void PrefixCache::Impl::CheckInvariants() const {
       if (block != kNoBlock) ++owners[i].at(block);
     }
   }
+  for (const auto& [node, kept] : disk_kept)
+    PREFIXD_CHECK(tree.Contains(node) && tree.InMemory(node))
+        << "node " << node << " is to be kept on the disk";
   PREFIXD_CHECK(ghosts_in_tree == ghosts.size()) << ghosts.size() - ghosts_in_tree << " ghosts have no node";
   for (int i = 0; i < kPoolTiers; ++i) {
     const BlockPool& blocks = tiers[i]->pool;

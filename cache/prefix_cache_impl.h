@@ -40,6 +40,7 @@
 //      is empty; what is behind has not been decided then.
 //   g. What retention keeps in a tier has a block there. Where b makes it a candidate, it is one of the
 //      retention, and every other node one of the policy. A partial block (IsPartial) is on the device alone.
+//   h. `disk_kept` has nodes in memory alone.
 #pragma once
 
 #include <deque>
@@ -64,6 +65,9 @@ namespace prefixd {
 
 // The blocks of a tier of `blocks` blocks that retention may keep.
 size_t MostKept(const PrefixCache::Options& options, uint32_t blocks);
+
+// Of an entry of Impl::disk_kept.
+inline constexpr size_t kDiskKeptBytes = 96;
 
 // See EvictionPolicy::SetCopyCost: the least, and that before anything is measured.
 inline constexpr double kLeastCopyCost = 1.0 / 64;
@@ -206,6 +210,7 @@ struct PrefixCache::Impl {
   // Puts the tokens up to a breakpoint within the block after the path into the tree, as a partial block.
   void KeepTail(Lease::State& lease);
   void CountKept(const Lease::State& lease);
+  // Keeps the node in each tier that has it. Returns whether one does.
   bool KeepNode(NodeId node, const Retention::Kept& kept);
   // Keeps the node in a tier, also at the cost of an owner that has more than its share.
   bool KeepInBudget(NodeId node, Tier at, const Retention::Kept& kept);
@@ -214,6 +219,12 @@ struct PrefixCache::Impl {
   void Supersede(Lease::State& lease);
   void UseKept(NodeId node);
   void KeepInTier(NodeId node, Tier at);  // what another tier keeps; the node has come to this one
+  // Keeps the record of a node in memory, or notes that it is to be kept once there is one. Returns whether
+  // the disk keeps it now.
+  bool KeepOnDisk(NodeId node, const Retention::Kept& kept);
+  bool TellDisk(NodeId node);            // what disk_kept says
+  void KeepAsOnDisk(NodeId node);        // the node has come to the device, which is a use
+  bool IsToBeOnDisk(NodeId node) const;  // because it is to be kept there, and there is room for it
   void EndRetention(NodeId node, Tier at);
   void EndExpired();
   bool IsKept(NodeId node) const;
@@ -324,8 +335,10 @@ struct PrefixCache::Impl {
   size_t forget_spills_at = 0;       // the length of both at which ForgetSpills comes next
   bool idle = true;                  // at the last Poll
   uint64_t pending_disk_blocks = 0;  // queued spills and running ones with `to_disk`
-  bool spills_all = false;           // since SpillAll
-  bool device_lost = false;          // since LoseDevice
+  // How the disk keeps, or will keep, the records of nodes. A time may have come already.
+  std::unordered_map<NodeId, Retention::Kept> disk_kept;
+  bool spills_all = false;   // since SpillAll
+  bool device_lost = false;  // since LoseDevice
   uint64_t next_transfer = 1;
   uint64_t now = 0;    // the time of last use: the number of calls of GiveBack
   double seconds = 0;  // the time of the last Poll

@@ -102,11 +102,13 @@ std::optional<BlockId> PrefixCache::Impl::TakeBlock(Tier at) {
 void PrefixCache::Impl::AdmitBlock(NodeId node, Tier at, BlockId block) {
   PREFIXD_CHECK(tree.references(node) > 0) << "node " << node;  // so it is no candidate yet
   pool(at).Publish(block);
-  if (!tree.InMemory(node)) CountUp(&tree.facts(node).admissions);
+  const bool arrives = !tree.InMemory(node);
+  if (arrives) CountUp(&tree.facts(node).admissions);
   tree.SetBlock(node, at, block);
   if (at == Tier::kDevice) claims.End(tree.key(node));  // nobody needs to compute it any more
   tier(at).eviction->Insert(node, UseOf(node));
   KeepInTier(node, at);
+  if (arrives) KeepAsOnDisk(node);
 }
 
 void PrefixCache::Impl::RemoveBlock(NodeId node, Tier at, MissReason reason) {
@@ -125,6 +127,7 @@ void PrefixCache::Impl::RemoveBlock(NodeId node, Tier at, MissReason reason) {
 // the tree is bounded whatever the disk has. What the disk still has, the disk will lose.
 void PrefixCache::Impl::LoseKv(NodeId node, MissReason reason) {
   if (tree.InMemory(node)) return;
+  disk_kept.erase(node);
   tree.DropTokens(node);
   tree.SetLost(node, static_cast<uint8_t>(HasRecord(tree.key(node)) ? MissReason::kEvictedDisk : reason));
   if (tree.IsGhost(node)) return;

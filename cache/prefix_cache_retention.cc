@@ -37,7 +37,7 @@ bool PrefixCache::Impl::KeepInBudget(NodeId node, Tier at, const Retention::Kept
 }
 
 bool PrefixCache::Impl::KeepNode(NodeId node, const Retention::Kept& kept) {
-  bool is_kept = false;
+  bool is_kept = KeepOnDisk(node, kept);
   for (const Tier at : {Tier::kDevice, Tier::kHost}) {
     if (tree.block(node, at) == kNoBlock) continue;
     if (!KeepInBudget(node, at, kept)) continue;
@@ -48,17 +48,63 @@ bool PrefixCache::Impl::KeepNode(NodeId node, const Retention::Kept& kept) {
 }
 
 void PrefixCache::Impl::KeepLast(Lease::State& lease) {
+  const NodeId node = lease.path.back();
   const int begin = static_cast<int>(lease.path.size() - 1) * block_tokens;
   const double kept_seconds = lease.use.SecondsAt(begin);
-  // Without what precedes it, a block is worth nothing.
-  if (kept_seconds <= 0 || lease.kept_tokens < begin) return;
-  if (!KeepNode(lease.path.back(), KeptFor(lease, kept_seconds))) return;
+  if (kept_seconds <= 0) return;
+  const Retention::Kept kept = KeptFor(lease, kept_seconds);
+  if (lease.kept_tokens < begin) {
+    // Without what precedes it, a block is worth nothing. The disk may get what precedes it yet.
+    KeepOnDisk(node, kept);
+    return;
+  }
+  if (!KeepNode(node, kept)) return;
   lease.kept_tokens = std::max(lease.kept_tokens, std::min(begin + block_tokens, lease.use.asked_tokens()));
   Supersede(lease);
 }
 
 void PrefixCache::Impl::UseKept(NodeId node) {
   for (const Tier at : {Tier::kDevice, Tier::kHost}) tier(at).retention.Use(node, seconds);
+  const auto it = disk_kept.find(node);
+  if (it == disk_kept.end()) return;
+  Retention::Kept& kept = it->second;
+  if (kept.until <= seconds) {
+    disk_kept.erase(it);
+    return;
+  }
+  kept.until = std::max(kept.until, seconds + kept.seconds);
+  TellDisk(node);
+}
+
+bool PrefixCache::Impl::KeepOnDisk(NodeId node, const Retention::Kept& kept) {
+  if (!options.disk || IsPartial(node)) return false;
+  const auto [it, added] = disk_kept.try_emplace(node, kept);
+  it->second.until = std::max(it->second.until, kept.until);
+  it->second.seconds = std::max(it->second.seconds, kept.seconds);
+  return TellDisk(node);
+}
+
+bool PrefixCache::Impl::TellDisk(NodeId node) {
+  const auto it = disk_kept.find(node);
+  if (it == disk_kept.end() || it->second.until <= seconds) return false;
+  const Retention::Kept& kept = it->second;
+  return port->KeepOnDisk(tree.key(node),
+                          {.left = kept.until - seconds, .seconds = kept.seconds, .owner = kept.owner});
+}
+
+void PrefixCache::Impl::KeepAsOnDisk(NodeId node) {
+  if (!options.disk || IsPartial(node)) return;
+  const std::optional<DiskRetention> on_disk = port->KeptOnDisk(tree.key(node));
+  if (!on_disk) return;
+  const Retention::Kept kept{
+      .until = seconds + on_disk->seconds, .seconds = on_disk->seconds, .owner = on_disk->owner};
+  KeepOnDisk(node, kept);
+  KeepInBudget(node, Tier::kDevice, kept);
+}
+
+bool PrefixCache::Impl::IsToBeOnDisk(NodeId node) const {
+  const auto it = disk_kept.find(node);
+  return it != disk_kept.end() && it->second.until > seconds && port->MayKeepOnDisk(it->second.owner);
 }
 
 void PrefixCache::Impl::KeepInTier(NodeId node, Tier at) {

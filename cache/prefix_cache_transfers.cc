@@ -60,8 +60,8 @@ void PrefixCache::Impl::StartTransfer(NodeId node, Tier from, Tier to, BlockId t
 bool PrefixCache::Impl::IsBoundForDisk(NodeId node) const {
   if (!options.disk || !IsReadable(node) || IsPartial(node)) return false;
   const RadixTree::Facts& facts = tree.facts(node);
-  const bool passes_filter =
-      options.write_through || spills_all || facts.hits > 0 || facts.admissions >= 2 || IsKept(node);
+  const bool passes_filter = options.write_through || spills_all || facts.hits > 0 || facts.admissions >= 2 ||
+                             IsKept(node) || IsToBeOnDisk(node);
   return passes_filter && !HasRecord(tree.key(node));
 }
 
@@ -172,6 +172,7 @@ void PrefixCache::Impl::EndSpill(const Running& spill, TransferResult result) {
   spills.erase(spill.node);
   if (spill.to_disk) --pending_disk_blocks;
   ++stats.spills[static_cast<size_t>(result)];
+  if (spill.to == Tier::kDisk && result == TransferResult::kOk) TellDisk(spill.node);
   // Nothing follows a spill to the disk: a store that drops what it gets would be written to without end.
   if (spill.to == Tier::kHost && result == TransferResult::kOk) {
     AdmitBlock(spill.node, Tier::kHost, spill.to_block);

@@ -1,6 +1,7 @@
 #include "cache/tier_transfers.h"
 
 #include <algorithm>
+#include <cmath>
 #include <string>
 #include <utility>
 
@@ -108,6 +109,27 @@ bool TierTransfers::OnDisk(const BlockKey& key) const {
 
 bool TierTransfers::HasRecord(const BlockKey& key) const {
   return store_ != nullptr && !dropped_.contains(key) && store_->Contains(key);
+}
+
+bool TierTransfers::KeepOnDisk(const BlockKey& key, const DiskRetention& retention) {
+  if (store_ == nullptr || dropped_.contains(key)) return false;
+  const double until = static_cast<double>(options_->clock->UnixSeconds()) + std::ceil(retention.left);
+  return store_->Keep(key, {.until = static_cast<uint64_t>(std::max(until, 0.0)),
+                            .seconds = static_cast<uint32_t>(std::ceil(retention.seconds)),
+                            .owner = retention.owner});
+}
+
+bool TierTransfers::MayKeepOnDisk(uint64_t owner) const {
+  return store_ != nullptr && store_->MayKeep(owner, options_->block_bytes);
+}
+
+std::optional<DiskRetention> TierTransfers::KeptOnDisk(const BlockKey& key) const {
+  if (store_ == nullptr || dropped_.contains(key)) return std::nullopt;
+  const std::optional<RecordRetention> kept = store_->KeptUntil(key);
+  if (!kept) return std::nullopt;
+  const double left = static_cast<double>(kept->until) - static_cast<double>(options_->clock->UnixSeconds());
+  const auto kept_seconds = static_cast<double>(kept->seconds);
+  return DiskRetention{.left = std::min(left, kept_seconds), .seconds = kept_seconds, .owner = kept->owner};
 }
 
 void TierTransfers::Drop(const BlockKey& key) { StartDelete(key); }

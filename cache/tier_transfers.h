@@ -92,6 +92,9 @@ class TierTransfers final : public TransferPort {
 
   bool OnDisk(const BlockKey& key) const override;
   bool HasRecord(const BlockKey& key) const override;
+  bool KeepOnDisk(const BlockKey& key, const DiskRetention& retention) override;
+  bool MayKeepOnDisk(uint64_t owner) const override;
+  std::optional<DiskRetention> KeptOnDisk(const BlockKey& key) const override;
   void Drop(const BlockKey& key) override;
   void Start(const Transfer& transfer) override;
   void Withdraw() override;

@@ -106,6 +106,13 @@ struct TransferStats {
   LatencyHistogram store_queue_seconds{kTransferBounds};
 };
 
+// For how long the disk keeps a record, see PrefixUse.
+struct DiskRetention {
+  double left = 0;     // seconds from now
+  double seconds = 0;  // from a use on
+  uint64_t owner = 0;
+};
+
 class TransferPort {
  public:
   virtual ~TransferPort() = default;
@@ -116,6 +123,12 @@ class TransferPort {
   virtual bool OnDisk(const BlockKey& key) const = 0;
   // As OnDisk, whether or not the disk reads now.
   virtual bool HasRecord(const BlockKey& key) const { return OnDisk(key); }
+  // Keeps the record under this key, or keeps it longer. Returns false when the disk has no such record, or
+  // no room for what is kept.
+  virtual bool KeepOnDisk(const BlockKey& /*key*/, const DiskRetention& /*retention*/) { return false; }
+  // Whether it has room to keep another block for the owner.
+  virtual bool MayKeepOnDisk(uint64_t /*owner*/) const { return false; }
+  virtual std::optional<DiskRetention> KeptOnDisk(const BlockKey& /*key*/) const { return std::nullopt; }
   // Drops the record under this key, which the cache found to be another block's. OnDisk returns false from
   // now on, until a record is written.
   virtual void Drop(const BlockKey& key) = 0;

@@ -29,6 +29,10 @@ void AddCounters(const DiskStoreStats& from, DiskStoreStats* sum) {
   sum->read_bytes += from.read_bytes;
   sum->evicted_records += from.evicted_records;
   sum->expired_records += from.expired_records;
+  sum->evicted_kept_records += from.evicted_kept_records;
+  sum->retention.refused += from.retention.refused;
+  sum->retention.expired += from.retention.expired;
+  sum->retention.displaced += from.retention.displaced;
   sum->ages_at_eviction += from.ages_at_eviction;
   sum->lost_records += from.lost_records;
   sum->damaged_segments += from.damaged_segments;
@@ -211,6 +215,21 @@ Status DiskTier::PutBatch(std::vector<StoreEntry> batch) {
   if (open == nullptr) return OutOfOrder();
   const RunningCalls::Call call(&calls_, RunningCalls::Kind::kWrite);
   return open->PutBatch(std::move(batch));
+}
+
+bool DiskTier::Keep(const BlockKey& key, const RecordRetention& retention) {
+  const std::shared_ptr<DiskStore> open = store();
+  return open != nullptr && open->Keep(key, retention);
+}
+
+bool DiskTier::MayKeep(uint64_t owner, uint64_t bytes) const {
+  const std::shared_ptr<DiskStore> open = store();
+  return open != nullptr && open->MayKeep(owner, bytes);
+}
+
+std::optional<RecordRetention> DiskTier::KeptUntil(const BlockKey& key) const {
+  const std::shared_ptr<DiskStore> open = store();
+  return open == nullptr ? std::nullopt : open->KeptUntil(key);
 }
 
 Status DiskTier::Delete(const BlockKey& key) {

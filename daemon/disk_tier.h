@@ -53,6 +53,9 @@ class DiskTier final : public BlockStore {
   Result<std::string> Get(const BlockKey& key) override;
   bool Contains(const BlockKey& key) const override;
   Status PutBatch(std::vector<StoreEntry> batch) override;
+  bool Keep(const BlockKey& key, const RecordRetention& retention) override;
+  bool MayKeep(uint64_t owner, uint64_t bytes) const override;
+  std::optional<RecordRetention> KeptUntil(const BlockKey& key) const override;
   Status Delete(const BlockKey& key) override;
   Status Sync() override;
   Status Scan(const Visitor& visitor) override;

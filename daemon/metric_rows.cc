@@ -181,19 +181,36 @@ std::span<const Row> RetentionRows() {
        [](const S& s, size_t i, size_t) {
          return static_cast<double>(i == 0 ? s.engine.cache.kept_tokens : s.engine.cache.refused_tokens);
        }},
-      {kGauge, "prefixd_retained_blocks", "Blocks of the tier that are kept for requests.", kTier, kNoLabel,
-       [](const S& s, size_t t, size_t) { return t == kDiskTier ? 0.0 : 1.0 * s.engine.blocks[t].kept; }},
-      {kGauge, "prefixd_retained_blocks_limit", "As many can be kept (--retained-share).", kTier, kNoLabel,
+      {kGauge, "prefixd_retained_bytes", "Bytes of KV in the tier that are kept for requests.", kTier,
+       kNoLabel,
        [](const S& s, size_t tier, size_t) {
-         return tier == kDiskTier ? 0.0 : static_cast<double>(s.engine.blocks[tier].most_kept);
+         if (tier == kDiskTier) return static_cast<double>(s.disk.store.kept_bytes);
+         return BytesIn(s, s.engine.blocks[tier].kept);
+       }},
+      {kGauge, "prefixd_retained_bytes_limit", "As many can be kept (--retained-share).", kTier, kNoLabel,
+       [](const S& s, size_t tier, size_t) {
+         if (tier == kDiskTier) return static_cast<double>(s.disk.store.most_kept_bytes);
+         return BytesIn(s, s.engine.blocks[tier].most_kept);
+       }},
+      {kCounter, "prefixd_retention_refused_blocks_total",
+       "Blocks that the tier did not keep because its limit was reached. Another tier may have kept them.",
+       kTier, kNoLabel,
+       [](const S& s, size_t tier, size_t) {
+         if (tier == kDiskTier) return static_cast<double>(s.disk.store.retention.refused);
+         return static_cast<double>(s.engine.cache.retention_refused[tier]);
        }},
       {kCounter, "prefixd_retention_ended_total",
        "Blocks not kept any more: expired, needed by requests that run, or by another tenant.", kTier,
        kRetentionEnd,
        [](const S& s, size_t tier, size_t reason) {
+         if (tier == kDiskTier) {
+           const DiskStoreStats& d = s.disk.store;
+           return static_cast<double>(
+               std::array{d.retention.expired, d.evicted_kept_records, d.retention.displaced}[reason]);
+         }
          const PrefixCacheStats& c = s.engine.cache;
          const auto& ended = std::array{&c.retention_expired, &c.retention_evicted, &c.retention_displaced};
-         return tier == kDiskTier ? 0.0 : static_cast<double>((*ended[reason])[tier]);
+         return static_cast<double>((*ended[reason])[tier]);
        }},
   };
   return rows;

@@ -101,7 +101,7 @@ constexpr OptionSpec kTable[] = {
      "which cached prefix is evicted first: by its measured reuse, by 2Q, or the least recently used", 0, 0,
      "adaptive|2q|lru"},
     {"retained-share", "N", K::kInteger, &O::retained_share, "25", "Cache",
-     "percent of each tier in memory that requests can have kept for a time; 0: nothing is kept", 0, 100},
+     "percent of each tier that requests can have kept for a time; 0: nothing is kept", 0, 100},
     {"host-cache", "SIZE", K::kSize, &O::host_cache, "0", "Cache",
      "memory for KV blocks that left the device cache, in bytes; 0: no such tier", 0, kMaxBytes},
     {"disk-cache-dir", "DIR", K::kText, &O::disk_cache_dir, "", "Cache",

@@ -103,6 +103,7 @@ Result<DiskPlan> MakeDiskPlan(const Options& options, const KvLayout& layout,
   disk.dir = options.disk_cache_dir;
   disk.write_through = options.disk_write_through;
   disk.max_age_seconds = options.disk_max_age;
+  disk.retained_percent = static_cast<int>(options.retained_share);
   disk.codec = CodecOf(options, layout.type);
   std::error_code error;
   const std::filesystem::space_info space = std::filesystem::space(ExistingPart(disk.dir), error);
@@ -161,9 +162,12 @@ MemoryPlan TierMemory(const TierPlan& plan, const KvLayout& layout, uint32_t blo
   // bench/store_bench measures the bytes for each record. Compression rarely halves a block.
   constexpr uint64_t kIndexBytes = 73;
   const uint64_t records = plan.disk.capacity / std::max<uint64_t>(layout.BlockBytes() / 2, 1);
-  parts.push_back({"disk_index_bytes", "disk index",
-                   records * kIndexBytes + DropLog::MaxMemoryBytes(RememberedDrops(blocks)),
-                   "of at most " + std::to_string(records) + " records", "disk-cache, block-tokens"});
+  constexpr uint64_t kKeptBytes = 384;  // see KeptRecords
+  const uint64_t kept = records * static_cast<uint64_t>(plan.disk.retained_percent) / 100;
+  parts.push_back(
+      {"disk_index_bytes", "disk index",
+       records * kIndexBytes + kept * kKeptBytes + DropLog::MaxMemoryBytes(RememberedDrops(blocks)),
+       "of at most " + std::to_string(records) + " records", "disk-cache, block-tokens"});
   // The open segment, the one that is being written, and what eviction copies forward.
   constexpr uint64_t kDatabase = uint64_t{32} << 20;
   constexpr uint64_t kWorker = uint64_t{2} << 20;

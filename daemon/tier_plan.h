@@ -26,6 +26,7 @@ struct DiskPlan {
   std::string capacity_source;  // "option disk-cache", "a tenth of the 57 GiB that were free at start"
   bool write_through = false;
   int64_t max_age_seconds = 0;  // 0: none
+  int retained_percent = 0;     // of the capacity, see DiskStoreOptions
   CodecChoice codec;
 };
 

@@ -39,6 +39,7 @@ Result<std::unique_ptr<Tiers>> Tiers::Create(const TierPlan& plan, const KvLayou
                            .capacity = plan.disk.capacity,
                            .group = fingerprint,
                            .max_age_seconds = plan.disk.max_age_seconds,
+                           .retained_percent = plan.disk.retained_percent,
                            .clock = clock,
                            .on_drop = [drops = tiers->drops_](const BlockKey& key,
                                                               DropReason reason) { drops->Add(key, reason); },

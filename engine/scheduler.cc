@@ -1,11 +1,12 @@
 #include "engine/scheduler.h"
 
 #include <algorithm>
-#include <functional>
 #include <map>
+#include <span>
 #include <utility>
 
 #include "base/check.h"
+#include "hashing/checksum.h"
 
 namespace prefixd {
 namespace {
@@ -172,7 +173,7 @@ void Scheduler::Admit(const StepBudget& budget, const std::function<void(Sequenc
       continue;
     }
     PrefixUse use = next.request.prefix_use;
-    use.owner = std::hash<std::string>()(next.request.cache_namespace.tenant);
+    use.owner = Checksum(std::as_bytes(std::span(next.request.cache_namespace.tenant)));
     next.lease = cache_->Open(
         &next.keys, next.reads_cache() ? PrefixCache::Reads::kYes : PrefixCache::Reads::kNo, std::move(use));
     next.usage.asked_kept = next.request.prefix_use.asked_tokens();

@@ -159,6 +159,18 @@ CACHE = [
           "KV that attention read on the CPU, and that it did not read because one read served several "
           "sequences. With a GPU both are 0.",
           "`saved` near 0 with equal beginnings: requests do not run at the same time.", stack=True),
+    Panel("Retention: use of its limit", SHARE, [
+        ("sum by (tier) (prefixd_retained_bytes) / (sum by (tier) (prefixd_retained_bytes_limit) > 0)",
+         "{{tier}}")],
+          "What requests have asked to keep, as a share of what each tier may keep (--retained-share).",
+          "At 1 for long: requests want more kept than there is room for; see what is refused."),
+    Panel("Retention: tokens asked for", TOKENS, rates("prefixd_retention_tokens_total", "result"),
+          "Tokens that requests asked to keep: `kept`, or `refused` beyond the limit.",
+          "Much `refused`: a higher --retained-share, or shorter lifetimes.", stack=True),
+    Panel("Retention: blocks not kept any more", PER_SECOND, rates("prefixd_retention_ended_total", "reason"),
+          "Why blocks are not kept any more, in all tiers.",
+          "`evicted`: running requests needed them; a lower --retained-share. `displaced`: tenants share the "
+          "limit. `expired` is normal."),
     Panel("vLLM's hit share", SHARE, [
         ("sum(rate(vllm:prefix_cache_hits_total[w])) / (sum(rate(vllm:prefix_cache_queries_total[w])) > 0)",
          "hits")],

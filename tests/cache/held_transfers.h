@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstdint>
 #include <map>
 #include <optional>
 #include <set>
@@ -37,6 +38,16 @@ class HeldTransfers final : public TransferPort {
     return loss == losses.end() ? std::nullopt : std::optional(loss->second);
   }
   const TransferStats& stats() const override { return stats_; }
+  bool KeepOnDisk(const BlockKey& key, const DiskRetention& retention) override {
+    if (!records.contains(key) || !(kept.contains(key) || MayKeepOnDisk(retention.owner))) return false;
+    kept[key] = retention;
+    return true;
+  }
+  bool MayKeepOnDisk(uint64_t) const override { return kept.size() < most_kept; }
+  std::optional<DiskRetention> KeptOnDisk(const BlockKey& key) const override {
+    const auto found = kept.find(key);
+    return found == kept.end() ? std::nullopt : std::optional(found->second);
+  }
   void Drop(const BlockKey& key) override {
     ++drops;
     records.erase(key);
@@ -78,8 +89,10 @@ class HeldTransfers final : public TransferPort {
 
   std::set<BlockKey> records;             // on the disk tier
   std::map<BlockKey, DropReason> losses;  // what WhyLost says
-  int drops = 0;                          // calls of Drop
-  double work_seconds = 0;                // of transfers that End ends
+  std::map<BlockKey, DiskRetention> kept;
+  size_t most_kept = SIZE_MAX;
+  int drops = 0;            // calls of Drop
+  double work_seconds = 0;  // of transfers that End ends
 
  private:
   TransferStats stats_;

@@ -9,11 +9,13 @@
 #include <cmath>
 #include <cstdlib>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 
 #include "base/prng.h"
 #include "cache/eviction.h"
+#include "storage/kept_records.h"
 #include "storage/memory_store.h"
 #include "tests/cache/random_use.h"
 #include "tests/cache/token_memory.h"
@@ -78,6 +80,16 @@ class FaultyStore final : public BlockStore {
     for (const StoreEntry& entry : batch) unknown_.erase(entry.key);
     return records_.PutBatch(std::move(batch));
   }
+  // Its time passes with each call.
+  bool Keep(const BlockKey& key, const RecordRetention& retention) override {
+    kept_.EndExpired(++now_);
+    return Contains(key) && kept_.Keep(key, retention, kRecordBytes, now_);
+  }
+  bool MayKeep(uint64_t owner, uint64_t) const override { return kept_.HasRoom(owner, kRecordBytes); }
+  std::optional<RecordRetention> KeptUntil(const BlockKey& key) const override {
+    const RecordRetention* kept = Contains(key) ? kept_.Find(key, now_) : nullptr;
+    return kept == nullptr ? std::nullopt : std::optional(*kept);
+  }
   Status Delete(const BlockKey& key) override { return records_.Delete(key); }
   Status Sync() override { return records_.Sync(); }
   Status Scan(const Visitor& visitor) override { return records_.Scan(visitor); }
@@ -98,6 +110,8 @@ class FaultyStore final : public BlockStore {
     if (!unknown_.empty()) unknown_.erase(unknown_.begin());
   }
 
+  size_t kept_records() const { return kept_.size(); }
+
   uint64_t bad_reads = 0;
   bool faults = true;
 
@@ -108,15 +122,19 @@ class FaultyStore final : public BlockStore {
     return keys;
   }
 
+  static constexpr uint64_t kRecordBytes = 100;  // as they are counted for what is kept
+
   Prng random_;
   MemoryStore records_;
+  KeptRecords kept_{6 * kRecordBytes};
+  uint64_t now_ = 1;
   std::set<BlockKey> unknown_;  // some of them may be gone
 };
 
 // Counts of events over all seeds. A simulation in which an event never occurs does not test it.
 struct Seen {
   uint64_t loading = 0, host_tokens = 0, disk_tokens = 0, shared = 0, copies = 0, restarts = 0, recovered = 0;
-  uint64_t lost_explained = 0, collisions = 0, dedups = 0, parts = 0;
+  uint64_t lost_explained = 0, collisions = 0, dedups = 0, parts = 0, kept_records = 0;
   std::array<uint64_t, kPoolTiers> evicted{};
   std::array<uint64_t, kTransferResults> loads{}, spills{};
 };
@@ -207,6 +225,7 @@ class TierSimulation {
                 bad_loads_ + store_.bad_reads + tiers_->refused_loads())
           << "each failure of a load is counted once";
     }
+    seen_->kept_records += store_.kept_records();
     seen_->copies += stats.partial_copies;
     seen_->collisions += stats.key_collisions;
     seen_->dedups += stats.deduplicated_blocks;
@@ -386,6 +405,7 @@ Seen RunSeeds(int seeds, int events, const KeyFunction& key) {
   EXPECT_GT(seen.recovered, 0u);
   EXPECT_GT(seen.lost_explained, 0u);
   EXPECT_GT(seen.dedups, 0u);
+  EXPECT_GT(seen.kept_records, 0u);
   EXPECT_GT(seen.parts, 0u) << "a part is computed while the rest is loaded";
   for (const uint64_t count : seen.evicted) EXPECT_GT(count, 0u);
   for (const uint64_t count : seen.loads) EXPECT_GT(count, 0u);

@@ -98,8 +98,8 @@ TEST(Metrics, EveryNameAndLabelIsPresentAtZeroFromTheStart) {
   for (const std::string tier : {"device", "host", "disk"}) {
     for (const char* name :
          {"prefixd_tier_bytes", "prefixd_tier_capacity_bytes", "prefixd_tier_evictions_total",
-          "prefixd_tier_read_bytes_total", "prefixd_tier_written_bytes_total", "prefixd_retained_blocks",
-          "prefixd_retained_blocks_limit"}) {
+          "prefixd_tier_read_bytes_total", "prefixd_tier_written_bytes_total", "prefixd_retained_bytes",
+          "prefixd_retained_bytes_limit", "prefixd_retention_refused_blocks_total"}) {
       expect(name + ("{tier=\"" + tier + "\"}"));
     }
     for (const std::string scale : {"0.5", "1", "2", "4"})

@@ -33,6 +33,7 @@ STILL = {
     "Bytes that eviction copied forward": "the disk is large enough",
     "Attention reads that sharing saved": "no two prompts share 512 tokens",
     "Refused for want of memory": "the limit is far away",
+    "Retention: blocks not kept any more": "nothing is kept for less than a minute",
     "Running and waiting requests": "a quick machine has answered all between two scrapes",
     "KV blocks that requests hold": "the same",
     "Requests in the engine": "the same",
@@ -56,6 +57,7 @@ def load_round(daemon, number):
         "model": "demo", "max_tokens": 20, "messages": [{"role": "user", "content": "Hello"}],
         "response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}}})
     assert status == 200, text
+    daemon.complete(prompt=prompt(400 + number, 40), max_tokens=1, prompt_cache_options={"ttl": "1h"})
     daemon.start_stream(prompt=prompt(300 + number, 40), max_tokens=300, ignore_eos=True).close()
     check_at_rest(daemon)
 

@@ -2,11 +2,13 @@
 everything else, within the budget; what is not to be written is not; and a request can compute its prompt
 alone."""
 
+import random
+
 import anthropic
 import openai
 import pytest
 
-from daemon import Daemon
+from daemon import Daemon, wait_until
 
 BLOCK = 16
 RULES = "You answer questions about prefixd, a cache of prompts. " * 5
@@ -123,10 +125,12 @@ def test_who_keeps_everything_gets_the_budget(daemon, client):
         refused += usage.prompt_tokens - usage.prompt_tokens_details.retained_tokens
     samples, blocks = daemon.metrics(), capacity(daemon)
     device = (("tier", "device"),)
-    assert samples["prefixd_retained_blocks", device] <= samples["prefixd_retained_blocks_limit", device]
-    assert samples["prefixd_retained_blocks_limit", device] == blocks // 4
+    assert samples["prefixd_retained_bytes", device] <= samples["prefixd_retained_bytes_limit", device]
+    block_bytes = samples["prefixd_tier_capacity_bytes", device] / blocks
+    assert samples["prefixd_retained_bytes_limit", device] == blocks // 4 * block_bytes
     assert 0 <= kept <= blocks / 4 * BLOCK and refused > 0
     assert samples["prefixd_retention_tokens_total", (("result", "refused"),)] > 0
+    assert samples["prefixd_retention_refused_blocks_total", device] > 0
 
 
 PREWARMS = {
@@ -177,3 +181,73 @@ def test_a_wrong_field_is_named(client, fields, param):
         client.chat.completions.create(model="demo", messages=[{"role": "user", "content": "a"}],
                                        extra_body=fields)
     assert refused.value.param == param
+
+
+DISK = (("tier", "disk"),)
+
+
+def random_prompt(draw):
+    return [draw.randrange(1, 2000) for _ in range(20 * BLOCK)]
+
+
+def test_what_is_kept_survives_on_the_disk_over_a_restart(tmp_path):
+    """Each process evicts twice what the disk holds. The third daemon keeps what the first was asked to."""
+    options = ["--context", 512, "--block-tokens", BLOCK, "--disk-cache-dir", tmp_path / "cache",
+               "--disk-cache", "8MiB", "--disk-write-through", "--load-policy", "load"]
+
+    def flood_disk(daemon, seed):
+        draw, evictions = random.Random(seed), ("prefixd_tier_evictions_total", DISK)
+        records = ("prefixd_blocks", (("state", "cached"), ("tier", "disk")))
+        for _ in range(300):
+            for _ in range(10):
+                daemon.complete(prompt=random_prompt(draw), max_tokens=1)
+            samples = daemon.metrics()
+            if samples[evictions] > 2 * samples[records] > 0:
+                return
+        raise AssertionError("the disk does not fill")
+
+    kept, other = [list(range(start, start + 7 * BLOCK)) for start in (100, 500)]
+    with Daemon(*options, device_cache="1MiB") as first:
+        usage = first.complete(prompt=kept, max_tokens=1, prompt_cache_options={"ttl": "1h"})["usage"]
+        assert usage["prompt_tokens_details"]["retained_tokens"] == len(kept)
+        wait_until(lambda: first.metrics()["prefixd_spill_pending_bytes", ()] == 0, "records")
+        flood_disk(first, 1)
+        first.complete(prompt=other, max_tokens=1)  # not in a segment with what is kept
+        retained = first.metrics()["prefixd_retained_bytes", DISK]
+        assert retained > 0
+    for seed in (2, 3):
+        with Daemon(*options, device_cache="1MiB") as again:
+            wait_until(lambda: again.metrics()["prefixd_retained_bytes", DISK] == retained, "the scan")
+            flood_disk(again, seed)
+            answer = again.complete(prompt=kept, max_tokens=1)
+            assert answer["usage"]["prompt_tokens_details"]["cached_tokens"] >= 6 * BLOCK, seed
+            assert again.metrics()["prefixd_prompt_tokens_total", (("source", "disk"),)] >= 6 * BLOCK
+            evicted = again.complete(prompt=other, max_tokens=1)["usage"]["prompt_tokens_details"]
+            assert evicted["cached_tokens"] == 0
+
+
+def test_who_keeps_everything_gets_the_budget_of_the_disk(tmp_path):
+    """The device may keep 256 KiB. What the disk has room for is written at its first use, and no more."""
+    draw = random.Random(1)
+    with Daemon("--context", 512, "--block-tokens", BLOCK, "--disk-cache-dir", tmp_path / "cache",
+                "--disk-cache", "8MiB", device_cache="1MiB") as daemon:
+        def value(name, labels=DISK):
+            return daemon.metrics()[name, labels]
+        for _ in range(40):
+            for _ in range(10):
+                daemon.complete(prompt=random_prompt(draw), max_tokens=1, prompt_cache_options={"ttl": "1h"})
+            wait_until(lambda: value("prefixd_spill_pending_bytes", ()) == 0, "records")
+            if value("prefixd_retention_refused_blocks_total"):
+                break
+        limit = value("prefixd_retained_bytes_limit")
+        assert 0.9 * limit < value("prefixd_retained_bytes") <= limit
+        written = value("prefixd_tier_written_bytes_total")
+        retained = 0  # little: where requests that run need blocks of the device, it has room again
+        for _ in range(20):
+            usage = daemon.complete(prompt=random_prompt(draw), max_tokens=1,
+                                    prompt_cache_options={"ttl": "1h"})["usage"]
+            retained += usage["prompt_tokens_details"]["retained_tokens"]
+        assert retained < 0.1 * 20 * 20 * BLOCK
+        wait_until(lambda: value("prefixd_spill_pending_bytes", ()) == 0, "records")
+        assert value("prefixd_tier_written_bytes_total") - written < 0.1 * limit
+        assert value("prefixd_retained_bytes") <= limit

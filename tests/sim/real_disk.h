@@ -25,6 +25,13 @@ class RealDisk final : public SimDisk {
   bool Contains(const BlockKey& key) const override { return store_->Contains(key); }
   Status PutBatch(std::vector<StoreEntry> batch) override;
   Status Delete(const BlockKey& key) override;
+  bool Keep(const BlockKey& key, const RecordRetention& retention) override {
+    return store_->Keep(key, retention);
+  }
+  bool MayKeep(uint64_t owner, uint64_t bytes) const override { return store_->MayKeep(owner, bytes); }
+  std::optional<RecordRetention> KeptUntil(const BlockKey& key) const override {
+    return store_->KeptUntil(key);
+  }
   Status Sync() override;
   Status Scan(const Visitor& visitor) override { return store_->Scan(visitor); }
   uint64_t bytes() const override { return store_->bytes(); }

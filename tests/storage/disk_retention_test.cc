@@ -136,6 +136,20 @@ TEST_F(DiskRetentionTest, NobodyGetsMoreThanTheBudgetAndTenantsShareIt) {
   store_->CheckInvariants();
 }
 
+TEST_F(DiskRetentionTest, RoomIsMadeAlsoWhereEverythingMayBeKept) {
+  Open(/*percent=*/100);
+  for (uint64_t n = 0; n < 3 * kCapacity / kRecord; ++n) {
+    Put(n);
+    Keep(n, 3600);
+  }
+  ASSERT_TRUE(store_->Sync().ok());
+  store_->CheckInvariants();
+  EXPECT_LE(store_->ledger().peak(), kCapacity);
+  EXPECT_GT(store_->stats().evicted_kept_records, 0u);
+  EXPECT_GT(store_->stats().kept_bytes, kCapacity / 2);
+  EXPECT_EQ(store_->stats().lost_records, 0u);
+}
+
 TEST_F(DiskRetentionTest, WhatIsGoneTakesNothingOfTheBudget) {
   Open();
   for (uint64_t n = 0; n < kMost; ++n) Put(n);

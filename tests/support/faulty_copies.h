@@ -32,6 +32,13 @@ class FaultyCopies final : public TransferPort {
 
   bool OnDisk(const BlockKey& key) const override { return port_->OnDisk(key); }
   bool HasRecord(const BlockKey& key) const override { return port_->HasRecord(key); }
+  bool KeepOnDisk(const BlockKey& key, const DiskRetention& retention) override {
+    return port_->KeepOnDisk(key, retention);
+  }
+  bool MayKeepOnDisk(uint64_t owner) const override { return port_->MayKeepOnDisk(owner); }
+  std::optional<DiskRetention> KeptOnDisk(const BlockKey& key) const override {
+    return port_->KeptOnDisk(key);
+  }
   void Drop(const BlockKey& key) override { port_->Drop(key); }
   void Start(const Transfer& transfer) override {
     Transfer& copy = running_[transfer.id] = transfer;

@@ -29,6 +29,13 @@ class SlowTiers final : public TransferPort {
 
   bool OnDisk(const BlockKey& key) const override { return copies_.OnDisk(key); }
   bool HasRecord(const BlockKey& key) const override { return copies_.HasRecord(key); }
+  bool KeepOnDisk(const BlockKey& key, const DiskRetention& retention) override {
+    return copies_.KeepOnDisk(key, retention);
+  }
+  bool MayKeepOnDisk(uint64_t owner) const override { return copies_.MayKeepOnDisk(owner); }
+  std::optional<DiskRetention> KeptOnDisk(const BlockKey& key) const override {
+    return copies_.KeptOnDisk(key);
+  }
   void Drop(const BlockKey& key) override { copies_.Drop(key); }
   void Start(const Transfer& transfer) override { copies_.Start(transfer); }
   void Withdraw() override { copies_.Withdraw(); }
