@@ -27,7 +27,10 @@ void PrefixCache::Impl::UpdateCandidate(NodeId node, Tier at) {
   const bool kept = retention.Find(node) != nullptr;
   if (!(evictable && kept) && retention.IsCandidate(node)) retention.RemoveCandidate(node);
   if (evictable && kept && !retention.IsCandidate(node)) retention.AddCandidate(node);
-  const bool candidate = evictable && !kept;
+  const bool low = evictable && !kept && hints.IsLow(node);
+  if (!low && hints.IsCandidate(at, node)) hints.RemoveCandidate(at, node);
+  if (low && !hints.IsCandidate(at, node)) hints.AddCandidate(at, node);
+  const bool candidate = evictable && !kept && !low;
   EvictionPolicy& eviction = *tier(at).eviction;
   if (candidate == eviction.IsCandidate(node)) return;
   if (candidate) {
@@ -86,7 +89,8 @@ void PrefixCache::Impl::AddAge(NodeId node, LatencyHistogram* ages) const {
 
 std::optional<BlockId> PrefixCache::Impl::TakeBlock(Tier at) {
   if (pool(at).free_blocks() == 0) {
-    std::optional<NodeId> victim = tier(at).eviction->Victim();
+    std::optional<NodeId> victim = hints.Victim(at);
+    if (!victim) victim = tier(at).eviction->Victim();
     if (!victim) {  // requests that run come before what is kept for others
       victim = tier(at).retention.Victim();
       if (!victim) return std::nullopt;
@@ -128,6 +132,7 @@ void PrefixCache::Impl::RemoveBlock(NodeId node, Tier at, MissReason reason) {
 void PrefixCache::Impl::LoseKv(NodeId node, MissReason reason) {
   if (tree.InMemory(node)) return;
   disk_kept.erase(node);
+  hints.Lost(node);
   tree.DropTokens(node);
   tree.SetLost(node, static_cast<uint8_t>(HasRecord(tree.key(node)) ? MissReason::kEvictedDisk : reason));
   if (tree.IsGhost(node)) return;

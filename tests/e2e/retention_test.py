@@ -183,6 +183,20 @@ def test_a_wrong_field_is_named(client, fields, param):
     assert refused.value.param == param
 
 
+def test_a_session_hint_deletes_nothing_and_is_scored(daemon):
+    def wrong(hint):
+        return daemon.metrics()["prefixd_session_hint_blocks_total", (("hint", hint), ("outcome", "wrong"))]
+    for number, hint in enumerate(["ended", "one_shot"]):
+        prompt, before = list(range(300 + 100 * number, 300 + 100 * number + 4 * BLOCK)), wrong(hint)
+        daemon.complete(prompt=prompt, max_tokens=1, prefixd_session=hint)
+        again = daemon.complete(prompt=prompt, max_tokens=1)["usage"]["prompt_tokens_details"]
+        assert again["cached_tokens"] >= 3 * BLOCK
+        assert wrong(hint) - before >= 3
+    status, _, text = daemon.request("POST", "/v1/completions", {
+        "model": "demo", "prompt": "a", "prefixd_session": "never"})
+    assert status == 400 and "prefixd_session" in text and "never" in text
+
+
 DISK = (("tier", "disk"),)
 
 
