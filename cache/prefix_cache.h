@@ -49,6 +49,7 @@
 #include "cache/block_keys.h"
 #include "cache/load_planner.h"
 #include "cache/prefix_scan.h"
+#include "cache/residency_listener.h"
 #include "cache/retention.h"
 #include "cache/spill_budget.h"
 #include "cache/tier.h"
@@ -167,7 +168,8 @@ class PrefixCache {
     uint32_t spill_reserve = 0;
     // Whether spills take processors from the steps, see SpillBudget.
     bool spills_slow_steps = false;
-    KeyFunction key = ChildKey;  // that of every BlockKeys; CheckInvariants uses it
+    KeyFunction key = ChildKey;              // that of every BlockKeys; CheckInvariants uses it
+    ResidencyListener* residency = nullptr;  // outlives the cache; null: nobody listens
   };
 
   // `copier` and `port` must outlive the cache. `port` may be null when there is no lower tier.
@@ -292,6 +294,9 @@ class PrefixCache {
   uint32_t most_kept_blocks(Tier tier = Tier::kDevice) const;
   // Looks at up to `most_nodes` further nodes of the tree. Returns whether it has seen all of them.
   bool Scan(PrefixScan* scan, uint32_t most_nodes) const;
+  // Tells the listener of residency where the blocks in memory lie, among up to `most_nodes` nodes from *next
+  // on, in any order. Sets *next to the node after them. Returns whether it has seen all.
+  bool Report(NodeId* next, uint32_t most_nodes) const;
 
   size_t nodes() const;         // in the tree, with KV in memory or without
   size_t memory_bytes() const;  // of the tree, the states of blocks and the ghosts; without the policies

@@ -197,6 +197,9 @@ struct PrefixCache::Impl {
   void LoseKv(NodeId node, MissReason reason);
   void KnowTokens(NodeId node, std::span<const TokenId> tokens);
   void RemoveUnused(NodeId node);
+  // Tell the listener of residency, if there is one.
+  void TellStored(NodeId node, Tier at) const;
+  void TellRemoved(NodeId node, Tier at) const;
 
   // Retention (prefix_cache_retention.cc).
   // The last node of the path was taken or committed: keeps it, as the lease asks.

@@ -331,6 +331,7 @@ void PrefixCache::Impl::EndLoad(const Running& load, const FinishedTransfer& fin
   if (result == TransferResult::kOk && tree.block(node, Tier::kDevice) == kNoBlock) {
     if (load.from == Tier::kDisk) budget.Loaded();
     AdmitBlock(node, Tier::kDevice, load.to_block);
+    if (load.from == Tier::kDisk) TellStored(node, Tier::kDisk);
   } else {
     pool(Tier::kDevice).Discard(load.to_block);
   }
@@ -346,6 +347,7 @@ void PrefixCache::Impl::LoseSource(const Running& load, TransferResult result) {
   if (load.from == Tier::kHost) {
     if (!spills.contains(load.node)) RemoveBlock(load.node, Tier::kHost, reason);  // else it is being read
   } else {
+    TellRemoved(load.node, Tier::kDisk);
     LoseKv(load.node, reason);
   }
 }

@@ -104,6 +104,7 @@ void PrefixCache::Impl::AdmitBlock(NodeId node, Tier at, BlockId block) {
   pool(at).Publish(block);
   if (!tree.InMemory(node)) CountUp(&tree.facts(node).admissions);
   tree.SetBlock(node, at, block);
+  TellStored(node, at);
   if (at == Tier::kDevice) claims.End(tree.key(node));  // nobody needs to compute it any more
   tier(at).eviction->Insert(node, UseOf(node));
   KeepInTier(node, at);
@@ -111,6 +112,7 @@ void PrefixCache::Impl::AdmitBlock(NodeId node, Tier at, BlockId block) {
 
 void PrefixCache::Impl::RemoveBlock(NodeId node, Tier at, MissReason reason) {
   const BlockId block = tree.block(node, at);
+  TellRemoved(node, at);
   if (tree.references(node) > 0) pool(at).SetLeased(block, false);
   pool(at).Evict(block);
   tree.ClearBlock(node, at);
@@ -119,6 +121,20 @@ void PrefixCache::Impl::RemoveBlock(NodeId node, Tier at, MissReason reason) {
   tier(at).eviction->Remove(node, UseOf(node));
   tier(at).retention.Forget(node);
   LoseKv(node, reason);
+}
+
+void PrefixCache::Impl::TellStored(NodeId node, Tier at) const {
+  if (options.residency == nullptr || IsPartial(node)) return;
+  options.residency->OnStored({.key = tree.key(node),
+                               .parent = tree.parent_key(node),
+                               .root = tree.root_key(node),
+                               .tokens = tree.tokens(node)},
+                              at);
+}
+
+void PrefixCache::Impl::TellRemoved(NodeId node, Tier at) const {
+  if (options.residency == nullptr || IsPartial(node)) return;
+  options.residency->OnRemoved(tree.root_key(node), tree.key(node), at);
 }
 
 // Called after a node has lost its KV in one tier. With KV on the disk alone it is a ghost as well, so that

@@ -172,6 +172,7 @@ void PrefixCache::Impl::EndSpill(const Running& spill, TransferResult result) {
   spills.erase(spill.node);
   if (spill.to_disk) --pending_disk_blocks;
   ++stats.spills[static_cast<size_t>(result)];
+  if (spill.to == Tier::kDisk && result == TransferResult::kOk) TellStored(spill.node, Tier::kDisk);
   // Nothing follows a spill to the disk: a store that drops what it gets would be written to without end.
   if (spill.to == Tier::kHost && result == TransferResult::kOk) {
     AdmitBlock(spill.node, Tier::kHost, spill.to_block);

@@ -51,4 +51,16 @@ bool PrefixCache::Scan(PrefixScan* scan, uint32_t most_nodes) const {
   return scan->next >= tree.end();
 }
 
+bool PrefixCache::Report(NodeId* next, uint32_t most_nodes) const {
+  const Impl& cache = *impl_;
+  const RadixTree& tree = cache.tree;
+  const auto end = static_cast<NodeId>(std::min<uint64_t>(uint64_t{*next} + most_nodes, tree.end()));
+  for (; *next < end; ++*next) {
+    if (!tree.Contains(*next) || !tree.InMemory(*next)) continue;
+    for (const Tier at : {Tier::kDevice, Tier::kHost, Tier::kDisk})
+      if (cache.Resides(*next, at)) cache.TellStored(*next, at);
+  }
+  return *next >= tree.end();
+}
+
 }  // namespace prefixd

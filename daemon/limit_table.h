@@ -81,6 +81,10 @@ inline constexpr LimitSpec kLimitTable[] = {
     {"admin-connections", 16, "connections", "to the admin listener; further ones are answered 503"},
     {"admin-inflight", 8 << 20, "bytes", "answers of the admin listener in memory together"},
     {"admin-answer", 16 << 20, "bytes", "an answer that `prefixd inspect --live` reads"},
+    // KV events
+    {"kv-event-queue", 32768, "changes",
+     "of cached blocks that wait to be published; beyond, all are told again"},
+    {"kv-event-disk-blocks", 1 << 18, "blocks", "of the disk cache that are announced, at most"},
     // Engine and process
     {"prompt-logit-rows", 64, "rows",
      "logit rows of a step for prompt log probabilities; bounds the logits buffer"},

@@ -15,6 +15,11 @@
 namespace prefixd {
 namespace {
 
+std::function<void(const BlockKey&)> OnDropped(KvEvents* events) {
+  if (events == nullptr) return nullptr;
+  return [events](const BlockKey& key) { events->OnDropped(key); };
+}
+
 Result<LoadedEngine> Load(const Options& options, const ServePlan& plan, const Clock* clock, bool draws,
                           ExitCode* code) {
   LoadedEngine loaded;
@@ -52,10 +57,13 @@ Result<LoadedEngine> Load(const Options& options, const ServePlan& plan, const C
       .load_policy = plan.tiers.load_policy,
       .eos = loaded.model->eos,
       .fingerprint = Fingerprint(IdentityOf(*loaded.model, *loaded.backend, layout))};
+  *code = kExitUsage;
+  PREFIXD_ASSIGN_OR_RETURN(loaded.events, KvEvents::Bind(options, plan.served_name, engine.fingerprint));
+  if (loaded.events != nullptr) engine.residency = loaded.events->listener();
   const uint64_t host_bytes = plan.tiers.host_blocks * uint64_t{layout.BlockBytes()};
-  Result<std::unique_ptr<Tiers>> tiers =
-      Tiers::Create(plan.tiers, layout, limits.blocks, engine.fingerprint, loaded.backend.get(), clock,
-                    ReportLoad(LoadPart::kHostCache, host_bytes, draws, clock));
+  Result<std::unique_ptr<Tiers>> tiers = Tiers::Create(
+      plan.tiers, layout, limits.blocks, engine.fingerprint, loaded.backend.get(), clock,
+      ReportLoad(LoadPart::kHostCache, host_bytes, draws, clock), OnDropped(loaded.events.get()));
   if (!tiers.ok()) {
     *code = tiers.status().code() == Code::kInvalidArgument ? kExitUsage : kExitFailed;
     return tiers.status();
@@ -71,6 +79,11 @@ Result<LoadedEngine> Load(const Options& options, const ServePlan& plan, const C
   PREFIXD_ASSIGN_OR_RETURN(loaded.engine,
                            Engine::Create(engine, loaded.model->runner.get(), loaded.backend.get(), clock,
                                           loaded.tiers->lower_tiers()));
+  if (loaded.events != nullptr) {
+    loaded.events->Start(
+        loaded.engine.get(), [tiers = loaded.tiers.get()](const BlockKey& key) { return tiers->OnDisk(key); },
+        MostEventBlocks(plan.tiers, layout, limits.blocks), clock);
+  }
   return loaded;
 }
 

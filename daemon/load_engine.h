@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/executor.h"
+#include "daemon/kv_events.h"
 #include "daemon/serve_plan.h"
 #include "daemon/tiers.h"
 #include "engine/engine.h"
@@ -15,10 +16,12 @@
 
 namespace prefixd {
 
-// The engine and what it uses, in the order of construction.
+// The engine and what it uses, in the order of construction. The events must be stopped before the engine is
+// destroyed.
 struct LoadedEngine {
   std::unique_ptr<Backend> backend;
   std::unique_ptr<LoadedModel> model;
+  std::unique_ptr<KvEvents> events;  // null: none
   std::unique_ptr<Tiers> tiers;
   std::unique_ptr<Executor> mask_executor;
   std::unique_ptr<Engine> engine;

@@ -27,7 +27,9 @@ constexpr std::string_view kScaleNames[kWhatIfScales.size()] = {"0.5", "1", "2",
 constexpr std::string_view kRetentionNames[] = {"kept", "refused"};
 constexpr std::string_view kRetentionEndNames[] = {"expired", "evicted", "displaced"};
 constexpr std::string_view kRateNames[] = {"requests", "tokens"};
+constexpr std::string_view kEventTypeNames[] = {"stored", "removed", "cleared"};
 constexpr LabelSet kNoLabel = {};
+constexpr LabelSet kEventType = {"type", kEventTypeNames};
 constexpr LabelSet kRetention = {"result", kRetentionNames};
 constexpr LabelSet kRetentionEnd = {"reason", kRetentionEndNames};
 constexpr LabelSet kRate = {"limit", kRateNames};
@@ -327,6 +329,18 @@ std::span<const Row> ProcessRows() {
       {kCounter, "prefixd_late_masks_total",
        "Tokens of answers with a format that waited until it was known which the format allows.", kNoLabel,
        kNoLabel, [](const S& s, size_t, size_t) { return static_cast<double>(s.engine.late_masks); }},
+      {kCounter, "prefixd_kv_events_total",
+       "KV events that were published, without those of snapshots, by type.", kEventType, kNoLabel,
+       [](const S& s, size_t type, size_t) {
+         const uint64_t counts[] = {s.events.stored, s.events.removed, s.events.cleared};
+         return static_cast<double>(counts[type]);
+       }},
+      {kCounter, "prefixd_kv_event_snapshots_total",
+       "Announcements of all cached blocks, for new subscribers or after a loss.", kNoLabel, kNoLabel,
+       [](const S& s, size_t, size_t) { return static_cast<double>(s.events.snapshots); }},
+      {kCounter, "prefixd_kv_event_lost_total",
+       "Changes of cached blocks that found the queue of KV events full; all blocks were announced again.",
+       kNoLabel, kNoLabel, [](const S& s, size_t, size_t) { return static_cast<double>(s.events.lost); }},
       {kGauge, "prefixd_ready", "1 while new requests are accepted, like /ready.", kNoLabel, kNoLabel,
        [](const S& s, size_t, size_t) { return s.ready ? 1.0 : 0.0; }},
       {kGauge, "prefixd_inflight_bytes", "Bytes of requests and answers in memory; 0 at rest.", kNoLabel,

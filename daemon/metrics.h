@@ -20,6 +20,7 @@
 #include "daemon/http/byte_budget.h"
 #include "daemon/process_usage.h"
 #include "engine/engine.h"
+#include "events/event_publisher.h"
 #include "grammar/constraint_cache.h"
 
 namespace prefixd {
@@ -32,6 +33,7 @@ struct MetricsSnapshot {
   DiskTierStats disk;
   InflightStats inflight;
   AnswerCounts answers;
+  EventStats events;
   size_t remembered_bytes = 0;  // of the RequestMemory
   grammar::FormatCounts formats;
   std::string model_name;         // as served

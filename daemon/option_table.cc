@@ -123,6 +123,18 @@ constexpr OptionSpec kTable[] = {
     {"no-prefix-cache", "", K::kFlag, &O::no_prefix_cache, "false", "Cache",
      "no reuse of KV between requests; the baseline for measurements"},
 
+    {"kv-events", "ENDPOINT", K::kText, &O::kv_events, "", "Events",
+     "tells routers what is cached, as vLLM's KV events: tcp://127.0.0.1:5557 or ipc://PATH; without it "
+     "none"},
+    {"kv-events-replay", "ENDPOINT", K::kText, &O::kv_events_replay, "", "Events",
+     "where routers ask for events that they have missed; without it none can"},
+    {"kv-events-topic", "TEXT", K::kText, &O::kv_events_topic, "", "Events",
+     "topic of the events; default: kv@ADDR:PORT@MODEL, of listen and served-model-name"},
+    {"kv-events-sequence", "FILE", K::kText, &O::kv_events_sequence, "", "Events",
+     "file that keeps the number of the last event, so that numbers never fall; without it they begin at 0"},
+    {"kv-events-tenants", "", K::kFlag, &O::kv_events_tenants, "false", "Events",
+     "publishes also what keys and salts keep apart; without it only what all requests share"},
+
     {"context", "N", K::kInteger, &O::context, "auto", "Limits",
      "tokens of prompt and output together; auto: the model's context, or less if the device cache is "
      "smaller",

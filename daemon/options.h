@@ -33,6 +33,7 @@ struct Options {
       activations, quantize, kv_dtype, eviction, product_choices;
   std::string listen, tls_cert, tls_key, admin_listen, api_keys, cors_origin, log_level, log_format, config;
   std::string disk_cache_dir, disk_compression, load_policy;
+  std::string kv_events, kv_events_replay, kv_events_topic, kv_events_sequence;
   int64_t device, threads, block_tokens, retained_share, context, max_sequences, step_tokens, max_queue,
       max_logprobs;
   int64_t max_tokens_in_flight;
@@ -41,7 +42,8 @@ struct Options {
   int64_t step_milliseconds;
   int64_t io_threads, max_connections, max_body, max_inflight, stream_backlog;
   int64_t header_seconds, body_seconds, idle_seconds, reader_seconds, drain_seconds;
-  bool disk_write_through, no_prefix_cache, deterministic, special_tokens_in_content, allow_no_keys;
+  bool disk_write_through, no_prefix_cache, deterministic, special_tokens_in_content, allow_no_keys,
+      kv_events_tenants;
 };
 
 enum class OptionKind {

@@ -157,6 +157,7 @@ class ServerProcess {
     if (operators && !context_.api_keys.empty()) snapshot.tenants = context_.api_keys.taken();
     snapshot.remembered_bytes = context_.remembered->bytes();
     if (!loading()) snapshot.formats = constraints_->counts();
+    if (!loading() && loaded_.events != nullptr) snapshot.events = loaded_.events->stats();
     snapshot.model_name = plan_.served_name;
     snapshot.version = Version();
     snapshot.revision = Revision();
@@ -375,6 +376,7 @@ class ServerProcess {
     engine_thread_.reset();  // no exchange is left to report to
     server_->Stop();
     admin_.reset();  // it asks the engine
+    if (loaded_.events != nullptr) loaded_.events->Stop();
     closed_ = std::async(std::launch::async, [this] {
       loaded_.engine.reset();
       loaded_.tiers.reset();

@@ -11,6 +11,7 @@
 #include "base/bytes.h"
 #include "base/utf8.h"
 #include "daemon/http/listen.h"
+#include "daemon/kv_events.h"
 #include "daemon/limit_table.h"
 #include "daemon/relaunch.h"
 #include "daemon/serve_plan_memory.h"
@@ -104,6 +105,7 @@ Status FillConfiguration(const Options& options, ServePlan* plan) {
   }
   PREFIXD_RETURN_IF_ERROR(CheckListen(options, !plan->api_keys.empty()));
   PREFIXD_ASSIGN_OR_RETURN(plan->tls, ReadTlsFiles(options));
+  PREFIXD_RETURN_IF_ERROR(CheckKvEvents(options));
   if (!options.chat_template.empty()) {
     PREFIXD_ASSIGN_OR_RETURN(plan->chat_template, ReadFile("chat-template", options.chat_template));
   }

@@ -5,6 +5,7 @@
 #include "cache/node.h"
 #include "cache/what_if.h"
 #include "daemon/http_memory.h"
+#include "daemon/kv_events.h"
 #include "daemon/limit_table.h"
 #include "daemon/memory_limit.h"
 #include "engine/sequence.h"
@@ -117,6 +118,11 @@ MemoryPlan PartsBesideKv(const Options& options, const ModelSummary& model, cons
     parts.push_back({"pinned_bytes", "pinned memory",
                      step.pinned + (copies ? KvCopier::kMostBuffers * layout.BlockBytes() : 0),
                      "that copies to and from the device go through", "step-tokens, context, block-tokens"});
+  }
+  if (!options.kv_events.empty()) {
+    const size_t most = MostEventBlocks(tiers, layout, blocks);
+    parts.push_back({"event_bytes", "KV events", KvEventBytes(most, layout.block_tokens),
+                     "for " + std::to_string(most) + " blocks", "device-cache, host-cache, disk-cache"});
   }
   for (MemoryPart& part : TierMemory(tiers, layout, blocks)) parts.push_back(std::move(part));
   return parts;

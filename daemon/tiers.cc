@@ -20,7 +20,8 @@ constexpr size_t kQueuedJobs = 1024;
 
 Result<std::unique_ptr<Tiers>> Tiers::Create(const TierPlan& plan, const KvLayout& layout, uint32_t blocks,
                                              const BlockKey& fingerprint, Backend* backend,
-                                             const Clock* clock, const MemoryProgress& progress) {
+                                             const Clock* clock, const MemoryProgress& progress,
+                                             std::function<void(const BlockKey&)> on_dropped) {
   std::unique_ptr<Tiers> tiers(new Tiers());
   tiers->layout_ = layout;
   tiers->codec_ = plan.disk.codec;
@@ -40,8 +41,12 @@ Result<std::unique_ptr<Tiers>> Tiers::Create(const TierPlan& plan, const KvLayou
                            .group = fingerprint,
                            .max_age_seconds = plan.disk.max_age_seconds,
                            .clock = clock,
-                           .on_drop = [drops = tiers->drops_](const BlockKey& key,
-                                                              DropReason reason) { drops->Add(key, reason); },
+                           .on_drop =
+                               [drops = tiers->drops_, on_dropped = std::move(on_dropped)](
+                                   const BlockKey& key, DropReason reason) {
+                                 drops->Add(key, reason);
+                                 if (on_dropped) on_dropped(key);
+                               },
                            .observer = DiskObserver(plan.disk.dir)};
     Result<std::unique_ptr<DiskTier>> disk = DiskTier::Create(std::move(store));
     if (!disk.ok()) return disk.status().WithContext("disk-cache-dir");

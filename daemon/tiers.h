@@ -4,6 +4,7 @@
 // Threads: the main thread creates it. Any thread may call the other members. It must outlive the engine.
 #pragma once
 
+#include <functional>
 #include <memory>
 
 #include "base/executor.h"
@@ -18,15 +19,19 @@ namespace prefixd {
 class Tiers {
  public:
   // `blocks` is the size of the device cache. `backend` and `clock` must outlive the result. `progress` is
-  // that of Backend::AllocateHostKv. kInvalidArgument and kUnavailable: the directory of the disk cache
-  // cannot be used; kResourceExhausted: no memory for the host tier.
+  // that of Backend::AllocateHostKv. `on_dropped`, which may be empty, is called as a DropListener.
+  // kInvalidArgument and kUnavailable: the directory of the disk cache cannot be used; kResourceExhausted: no
+  // memory for the host tier.
   static Result<std::unique_ptr<Tiers>> Create(const TierPlan& plan, const KvLayout& layout, uint32_t blocks,
                                                const BlockKey& fingerprint, Backend* backend,
-                                               const Clock* clock, const MemoryProgress& progress);
+                                               const Clock* clock, const MemoryProgress& progress,
+                                               std::function<void(const BlockKey&)> on_dropped = nullptr);
 
   // For Engine::Create; empty when there is no lower tier.
   LowerTiers lower_tiers();
   DiskTierStats disk() const { return disk_ == nullptr ? DiskTierStats() : disk_->stats(); }
+  // Whether the disk tier has a record under the key. Never waits for the disk.
+  bool OnDisk(const BlockKey& key) const { return disk_ != nullptr && disk_->Contains(key); }
   // Makes durable what was spilled. May wait for the disk.
   Status SyncDisk() { return disk_ == nullptr ? Status::Ok() : disk_->Sync(); }
 

@@ -11,6 +11,7 @@ PrefixCache::Options CacheOptions(const EngineOptions& options, const ModelShape
   cache.block_tokens = options.block_tokens;
   cache.blocks = options.blocks;
   cache.reuse = options.prefix_cache;
+  cache.residency = options.residency;
   cache.eviction = options.eviction;
   cache.retained_percent = options.retained_percent;
   // By how much the work of a block grows with each block before it.

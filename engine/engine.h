@@ -80,8 +80,9 @@ struct EngineOptions {
   // step (engine/mask_maker.h). It outlives the engine. Null: the engine thread makes all.
   Executor* mask_executor = nullptr;
   uint64_t mask_work = grammar::TokenMasks::kMostWorkNow;
-  std::vector<TokenId> eos;  // the model's end tokens
-  BlockKey fingerprint;      // of the model; see hashing/fingerprint.h
+  ResidencyListener* residency = nullptr;  // outlives the engine; see PrefixCache::Options
+  std::vector<TokenId> eos;                // the model's end tokens
+  BlockKey fingerprint;                    // of the model; see hashing/fingerprint.h
 };
 
 // Makes the port to the lower tiers of an engine. `pool` is the KV pool of the device tier; it outlives the

@@ -48,7 +48,16 @@ void EngineView::Add(const Sequence& s, FinishReason finish) {
   if (requests_.size() > kMostRequests) requests_.pop_back();
 }
 
+void EngineView::Report(const PrefixCache& cache) {
+  const uint64_t wanted = residency_ == nullptr ? 0 : residency_->WantedReport();
+  if (wanted == 0) return;
+  if (std::exchange(report_, wanted) != wanted) report_next_ = 0;
+  if (!cache.Report(&report_next_, kNodesPerTurn)) return wake_();
+  residency_->OnReported(wanted);
+}
+
 void EngineView::Turn(const PrefixCache& cache) {
+  Report(cache);
   if (!scan_) {
     if (asked_.load(std::memory_order_relaxed) < 0) return;
     scan_asked_ = asked_.exchange(-1);

@@ -1,13 +1,15 @@
 // EngineView: what an operator can ask of the engine beside its statistics: the requests that ended last,
 // with the place and the reason of their first miss, and the cached prefixes that have saved most. It holds
-// ids, hashes, offsets and counts; never a token or a text.
+// ids, hashes, offsets and counts; never a token or a text. Beside that it tells the listener of residency
+// the whole tree, when that wants a report.
 //
 // Threads: any thread calls the members of the first part. The engine thread calls Add and Turn. The mutex is
 // held for the copy of a bounded list; nothing waits for the engine thread.
 //
 // Invariants
 //   1. At most kMostRequests requests and kMostPrefixes prefixes are held.
-//   2. A turn looks at no more than kNodesPerTurn nodes of the tree, and at none when nobody has asked.
+//   2. A turn looks at no more than kNodesPerTurn nodes of the tree for each of the two, and at none when
+//      nobody has asked.
 #pragma once
 
 #include <atomic>
@@ -41,8 +43,12 @@ class EngineView {
   // Some 0.1 ms: a turn costs no step more than that.
   static constexpr uint32_t kNodesPerTurn = 2048;
 
-  // `wake` makes the engine thread take a turn.
-  explicit EngineView(std::function<void()> wake) : wake_(std::move(wake)) {}
+  // `wake` makes the engine thread take a turn. `residency` may be null; it outlives the view.
+  EngineView(std::function<void()> wake, ResidencyListener* residency)
+      : wake_(std::move(wake)), residency_(residency) {}
+
+  // Makes the engine thread take a turn, in which it sees whether the listener of residency wants a report.
+  void Wake() { wake_(); }
 
   // The requests that ended last, the newest first.
   std::vector<RequestTrace> Requests(size_t most) const;
@@ -58,12 +64,17 @@ class EngineView {
   void Turn(const PrefixCache& cache);
 
  private:
+  void Report(const PrefixCache& cache);
+
   const std::function<void()> wake_;
+  ResidencyListener* const residency_;
   std::atomic<double> asked_{-1};  // below 0: nobody has asked since the last scan began
 
   // Engine thread.
   std::optional<PrefixScan> scan_;
   double scan_asked_ = 0;
+  uint64_t report_ = 0;     // that is under way
+  NodeId report_next_ = 0;  // the node that it goes on with
 
   mutable Mutex mutex_;
   std::deque<RequestTrace> requests_ GUARDED_BY(mutex_);  // the newest first

@@ -15,6 +15,7 @@
 #include "base/prng.h"
 #include "cache/eviction.h"
 #include "storage/memory_store.h"
+#include "tests/cache/heard_blocks.h"
 #include "tests/cache/random_use.h"
 #include "tests/cache/token_memory.h"
 #include "tests/support/rounds.h"
@@ -182,6 +183,8 @@ class TierSimulation {
     options.max_transfers = static_cast<uint32_t>(random_.Between(1, 9));
     if (random_.Chance(0.3)) options.spill_reserve = static_cast<uint32_t>(random_.Below(blocks_));
     options.key = key_;
+    heard_ = {};
+    options.residency = &heard_;
     const auto policies = EvictionPolicyNames();
     options.eviction = policies[random_.Below(policies.size())];
     cache_ = std::make_unique<PrefixCache>(options, memory_.get(), tiers_.get());
@@ -344,10 +347,12 @@ class TierSimulation {
       EXPECT_EQ(cache_->free_blocks(tier) + cache_->cached_blocks(tier) + cache_->leased_blocks(tier),
                 cache_->capacity(tier));
     }
+    heard_.ExpectReported(*cache_);
   }
 
   Prng random_;
   AnyTime compute_{&random_};
+  HeardBlocks heard_;
   double now_ = 1;
   const KeyFunction key_;
   const int block_tokens_;

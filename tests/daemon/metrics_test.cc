@@ -127,6 +127,8 @@ TEST(Metrics, EveryNameOfTransfersAndOfTheProcessIsPresentAtZeroFromTheStart) {
     expect("prefixd_tier_loads_total{result=\"" + result + "\"}");
     expect("prefixd_tier_spills_total{result=\"" + result + "\"}");
   }
+  for (const std::string type : {"stored", "removed", "cleared"})
+    expect("prefixd_kv_events_total{type=\"" + type + "\"}");
   for (const char* name : {"prefixd_spill_pending_bytes",
                            "prefixd_disk_rewritten_bytes_total",
                            "prefixd_tier_engine_seconds_total",
@@ -149,6 +151,8 @@ TEST(Metrics, EveryNameOfTransfersAndOfTheProcessIsPresentAtZeroFromTheStart) {
                            "prefixd_attention_saved_bytes_total",
                            "prefixd_format_requests_total",
                            "prefixd_formats_compiled_total",
+                           "prefixd_kv_event_lost_total",
+                           "prefixd_kv_event_snapshots_total",
                            "prefixd_late_masks_total",
                            "prefixd_format_bytes",
                            "prefixd_ignored_schema_keywords_total",

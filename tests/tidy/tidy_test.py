@@ -26,6 +26,7 @@ EDGES = {
     "text": ("base",),
     "grammar": ("base", "text"),
     "model": ("base", "hashing", "kernels"),
+    "events": ("base", "hashing", "cache"),
     "engine": ("base", "hashing", "cache", "grammar", "kernels", "model", "text"),
     "daemon/http": ("base", "daemon/limit_table.h"),
     "daemon/api": ("base", "text", "grammar", "engine", "cache", "daemon/http", "daemon/limit_table.h",
@@ -33,12 +34,14 @@ EDGES = {
     "daemon/admin": ("base", "hashing", "cache", "engine", "daemon/http", "daemon/api",
                      "daemon/limit_table.h", "daemon/disk_tier.h", "daemon/serve_plan.h",
                      "daemon/command_output.h", "daemon/exit_code.h"),
-    "daemon": ("base", "hashing", "text", "grammar", "storage", "kernels", "model", "cache", "engine"),
+    "daemon": ("base", "hashing", "text", "grammar", "storage", "kernels", "model", "cache", "engine",
+               "events"),
 }
 # Third-party headers: who may include them. The longest matching prefix of the header counts.
 THIRD_PARTY = {
     "rocksdb/": r"storage/rocksdb_segment_db\.cc|storage/rocksdb_(files|read_only)\.h",
     "xxhash.h": r"hashing/\w+\.cc",
+    "zmq.h": r"events/event_sockets\.cc|tests/events/.*",
     "zstd.h": r"(storage/payload_codec|bench/kv_codecs)\.cc",
     "lz4": r"bench/kv_codecs\.cc",
     "cublas": r"(kernels/cuda/module|tests/kernels/cuda|bench/gpu)/.*",

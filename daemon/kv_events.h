@@ -1,0 +1,53 @@
+// KvEvents: the KV events of a running daemon (events/event_publisher.h), as the options say. What the engine
+// and the disk tier tell goes through its queue; nothing is published before Start.
+//
+// Threads: the main thread calls Bind, Start and Stop, and any thread stats. It must outlive the engine and
+// the tiers.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "daemon/options.h"
+#include "daemon/tier_plan.h"
+#include "engine/engine.h"
+#include "events/event_publisher.h"
+
+namespace prefixd {
+
+// kInvalidArgument: options of KV events that contradict each other.
+Status CheckKvEvents(const Options& options);
+// Blocks that are announced at most, and what the events take of memory.
+size_t MostEventBlocks(const TierPlan& tiers, const KvLayout& layout, uint32_t blocks);
+uint64_t KvEventBytes(size_t most_blocks, int block_tokens);
+
+class KvEvents {
+ public:
+  // Binds the sockets. Null without --kv-events. `model` is its name in the topic. The errors are those of
+  // EventSockets::Bind and SequenceFile::Open.
+  static Result<std::unique_ptr<KvEvents>> Bind(const Options& options, const std::string& model,
+                                                const BlockKey& fingerprint);
+
+  ResidencyListener* listener() { return queue_.get(); }
+  void OnDropped(const BlockKey& key) { queue_->OnDropped(key); }  // see ResidencyQueue
+
+  // `engine`, `clock`, and what `on_disk` uses, must outlive the next Stop.
+  void Start(Engine* engine, std::function<bool(const BlockKey&)> on_disk, size_t most_blocks,
+             const Clock* clock);
+  void Stop() { publisher_.reset(); }
+  EventStats stats() const { return publisher_ == nullptr ? EventStats() : publisher_->stats(); }
+
+ private:
+  KvEvents(std::string topic, const BlockKey& shared_root, SequenceFile sequence)
+      : topic_(std::move(topic)), shared_root_(shared_root), sequence_(std::move(sequence)) {}
+
+  const std::string topic_;
+  const BlockKey shared_root_;
+  SequenceFile sequence_;
+  std::unique_ptr<EventSockets> sockets_;
+  std::unique_ptr<ResidencyQueue> queue_;
+  std::unique_ptr<EventPublisher> publisher_;
+};
+
+}  // namespace prefixd
