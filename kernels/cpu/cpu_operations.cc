@@ -265,7 +265,7 @@ void CpuOperations::Multiply(const Matrix& w, const float* x, int rows, float* y
   const WeightFormat format = static_cast<const CpuMatrix&>(w).format();
   if (format.quantized() && !Widens())
     return QuantGemm(static_cast<const QuantMatrix&>(w), x, rows, y, stride, output);
-  const bool pairs = format == DType::kBF16 && version_ == numerics::Version::kCpu3;
+  const bool pairs = format == DType::kBF16 && version_ == numerics::Version::kCpu4;
   const cpu::Chain chain = pairs ? cpu::Chain::kPairs : cpu::Chain::kTerms;
   const int terms = w.cols();
   const int width = pairs ? terms + terms % 2 : terms;

@@ -101,7 +101,7 @@ struct QuantKinds<std::integer_sequence<int, kIndices...>> {
   static constexpr auto kKind = static_cast<WeightFormat::Kind>(WeightFormat::kQ8_0 + kIndex);
   static constexpr QuantKind kRows[] = {
       QuantKind{QuantGemmOf<kKind<kIndices>>, Format<kKind<kIndices>>::kWide,
-                Format<kKind<kIndices>>::kOffset && !Format<kKind<kIndices>>::kIntegerFactors}...};
+                Format<kKind<kIndices>>::kOffset && !Format<kKind<kIndices>>::kByHalf}...};
 };
 PREFIXD_INLINE QuantKind KindOf(WeightFormat::Kind kind) {
   constexpr int kCount = WeightFormat::kKinds - WeightFormat::kQ8_0;

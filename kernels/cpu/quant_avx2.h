@@ -30,7 +30,7 @@ PREFIXD_INLINE Outputs AddOutputs(Outputs a, Outputs b) { return _mm256_add_ps(a
 PREFIXD_INLINE Outputs MulOutputs(Outputs a, Outputs b) { return _mm256_mul_ps(a, b); }
 PREFIXD_INLINE Outputs FmaOutputs(Outputs a, Outputs b, Outputs c) { return _mm256_fmadd_ps(a, b, c); }
 PREFIXD_INLINE Outputs ToOutputs(__m256i a) { return _mm256_cvtepi32_ps(a); }
-PREFIXD_INLINE Outputs SpreadFloat(int32_t bits) { return _mm256_castsi256_ps(_mm256_set1_epi32(bits)); }
+PREFIXD_INLINE Outputs SpreadFloat(float a) { return _mm256_set1_ps(a); }
 PREFIXD_INLINE Outputs LoadScales(const std::byte* p) {
   return _mm256_cvtph_ps(_mm_load_si128(reinterpret_cast<const __m128i*>(p)));
 }
@@ -72,9 +72,6 @@ PREFIXD_INLINE Ints AddInts(Ints a, Ints b) { return _mm256_add_epi32(a, b); }
 PREFIXD_INLINE Ints SubInts(Ints a, Ints b) { return _mm256_sub_epi32(a, b); }
 // The sum of both products of 16 bits.
 PREFIXD_INLINE Ints SumOfShorts(Ints a, Ints b) { return _mm256_madd_epi16(a, b); }
-PREFIXD_INLINE Ints TimesShorts(Ints a, int b) {
-  return _mm256_mullo_epi16(a, _mm256_set1_epi16(static_cast<int16_t>(b)));
-}
 // Shifts 16 bits to the left, or to the right if kBy is below 0.
 template <int kBy>
 PREFIXD_INLINE Ints ShiftBits(Ints a) {
@@ -106,9 +103,6 @@ PREFIXD_INLINE Ints AddProducts(Ints part, Ints codes, Ints x) {
   return _mm256_add_epi16(part, _mm256_maddubs_epi16(codes, x));
 }
 PREFIXD_INLINE Ints SumOfPart(Ints part) { return SumOfShorts(part, _mm256_set1_epi16(1)); }
-// The sum times a factor of each output.
-PREFIXD_INLINE Ints FactorOfPart(__m128i factors, int vector) { return ShortsOf(factors, factors, vector); }
-PREFIXD_INLINE Ints SumOfPart(Ints part, Ints factor) { return SumOfShorts(part, factor); }
 
 // maddubs multiplies unsigned by signed bytes and adds pairs of products: |w| by x with the sign of w. A pair
 // is within 2 * 128 * 127, so nothing saturates. The sum t of 8 pairs needs more than 16 bits, and to widen

@@ -40,7 +40,7 @@ PREFIXD_INLINE Outputs LoadScales(const std::byte* p) {
 PREFIXD_INLINE Outputs MulOutputs(Outputs a, Outputs b) { return _mm512_mul_ps(a, b); }
 PREFIXD_INLINE Outputs FmaOutputs(Outputs a, Outputs b, Outputs c) { return _mm512_fmadd_ps(a, b, c); }
 PREFIXD_INLINE Outputs ToOutputs(__m512i a) { return _mm512_cvtepi32_ps(a); }
-PREFIXD_INLINE Outputs SpreadFloat(int32_t bits) { return _mm512_castsi512_ps(_mm512_set1_epi32(bits)); }
+PREFIXD_INLINE Outputs SpreadFloat(float a) { return _mm512_set1_ps(a); }
 PREFIXD_INLINE Outputs AddScaled(Outputs a, Outputs scales, float scale, Outputs sums) {
   return _mm512_fmadd_ps(_mm512_mul_ps(scales, _mm512_set1_ps(scale)), sums, a);
 }
@@ -72,10 +72,6 @@ PREFIXD_INLINE Ints Or(Ints a, Ints b) { return _mm512_or_si512(a, b); }
 PREFIXD_INLINE Ints AddInts(Ints a, Ints b) { return _mm512_add_epi32(a, b); }
 PREFIXD_INLINE Ints SubInts(Ints a, Ints b) { return _mm512_sub_epi32(a, b); }
 PREFIXD_INLINE Ints SumOfShorts(Ints a, Ints b) { return _mm512_madd_epi16(a, b); }
-PREFIXD_INLINE Ints TimesInts(Ints a, Ints b) { return _mm512_mullo_epi32(a, b); }
-PREFIXD_INLINE Ints TimesShorts(Ints a, int b) {
-  return _mm512_mullo_epi16(a, _mm512_set1_epi16(static_cast<int16_t>(b)));
-}
 template <int kBy>
 PREFIXD_INLINE Ints ShiftBits(Ints a) {
   if constexpr (kBy > 0) return _mm512_slli_epi16(a, kBy);
@@ -99,14 +95,11 @@ constexpr bool kUnsignedX = true;
 constexpr int StepsOfPart(int /*largest*/) { return kQuantBlock / 4; }
 PREFIXD_INLINE Ints AddProducts(Ints part, Ints codes, Ints x) { return _mm512_dpbusd_epi32(part, codes, x); }
 PREFIXD_INLINE Ints SumOfPart(Ints part) { return part; }
-PREFIXD_INLINE Ints FactorOfPart(__m128i factors, int vector) { return IntsOf(factors, vector); }
-PREFIXD_INLINE Ints SumOfPart(Ints part, Ints factor) { return TimesInts(part, factor); }
 
 // What quant_many.inl.h takes beside that.
 PREFIXD_INLINE void StoreWeights(std::byte* p, Ints a) { _mm512_store_si512(p, a); }
 PREFIXD_INLINE Ints SubBytes(Ints a, Ints b) { return _mm512_sub_epi8(a, b); }
 PREFIXD_INLINE Ints SumOfBytes(Ints a) { return AddProducts(ZeroInts(), SpreadByte(1), a); }
-PREFIXD_INLINE Ints TimesShorts(Ints a, Ints b) { return _mm512_mullo_epi16(a, b); }
 template <int kBy>
 PREFIXD_INLINE Ints ShiftInts(Ints a) {
   return _mm512_slli_epi32(a, kBy);
@@ -144,8 +137,6 @@ PREFIXD_INLINE Ints AddProducts(Ints part, Ints codes, Ints x) {
   return _mm512_add_epi16(part, _mm512_maddubs_epi16(codes, x));
 }
 PREFIXD_INLINE Ints SumOfPart(Ints part) { return SumOfShorts(part, _mm512_set1_epi16(1)); }
-PREFIXD_INLINE Ints FactorOfPart(__m128i factors, int vector) { return ShortsOf(factors, factors, vector); }
-PREFIXD_INLINE Ints SumOfPart(Ints part, Ints factor) { return SumOfShorts(part, factor); }
 
 // As for AVX2, |w| by x with the sign of w. A pair is within 2 * 128 * 127.
 template <int kRows>

@@ -3,26 +3,13 @@
 
 namespace prefixd::PREFIXD_ISA {
 
-// Codes times the factor of each output, where no product exceeds a byte.
-PREFIXD_INLINE Ints TimesFactor(Ints codes, Ints factor) {
-  const Ints factors = Or(factor, ShiftInts<16>(factor)), low = SpreadShort(0xFF);
-  const Ints odd = TimesShorts(ShiftBits<-8>(codes), factors);
-  return Or(TimesShorts(And(codes, low), factors), ShiftBits<8>(odd));
-}
-
 // What an unpacked run has for the outputs of a vector, beside its integers.
 template <typename F>
 struct UnpackedTerms {
-  // Factors that leave the integers within a byte are in them. The others are floats: c P, and the sum of two
-  // of them, is a whole number below 2^24 (kernels/quant_format.h). It may be -0 where an integer is 0. That
-  // changes no bit of a chain: it starts with +0, and no sum of it is -0.
-  static constexpr bool kFolds = F::kIntegerFactors && F::kFactorZero == 0 && F::kFactorBits < 8 &&
-                                 F::kZero == 0 && F::kLargest * ((1 << F::kFactorBits) - 1) <= 127;
-  static constexpr bool kFactors = F::kIntegerFactors && !kFolds;
-  static constexpr int kParts = kFactors ? 2 : 1;  // sums P of their own
-  Ints start[kParts];                              // what x + 128 instead of x adds to P, negative
-  Outputs scale, offset;
-  Outputs c[kParts];
+  static constexpr int kParts = F::kByHalf ? 2 : 1;  // sums of their own
+  Ints start[kParts];                                // what x + 128 instead of x adds to a sum, negative
+  Outputs scale[kParts];
+  Outputs offset;
   Ints n;
 };
 
@@ -41,7 +28,7 @@ struct UnpackedRun {
     return LoadWeights(codes[kStep] + 4 * vector * kQuantLanes);
   }
   PREFIXD_MEMBER Terms TermsAt(int vector) const { return &terms[vector]; }
-  PREFIXD_MEMBER Outputs Scale(int vector) const { return terms[vector].scale; }
+  PREFIXD_MEMBER Outputs Scale(int vector) const { return terms[vector].scale[0]; }
   PREFIXD_MEMBER Outputs Offset(int vector) const { return terms[vector].offset; }
   PREFIXD_MEMBER static Ints OffsetFactors(Terms terms) { return terms->n; }
 
@@ -49,56 +36,59 @@ struct UnpackedRun {
   PREFIXD_MEMBER void Set(int panel, const std::byte* w, const std::byte* head, int run) {
     for (int v = 0; v < kQuantPanelVectors; ++v) {
       const StoredRun<F> stored = {w + 4 * v * kQuantLanes, head, run, v};
-      const Factors<F> factors = stored.TermsAt(0);
       const int vector = panel * kQuantPanelVectors + v;
       UnpackedTerms<F>& to = terms[vector];
-      to.scale = stored.Scale(0);
-      to.offset = stored.Offset(0);
-      if constexpr (F::kIntegerFactors && F::kOffsetFactors) to.n = factors.n;
-      for (int part = 0; part < UnpackedTerms<F>::kParts; ++part) {
-        to.start[part] = ZeroInts();
-        if constexpr (UnpackedTerms<F>::kFactors) to.c[part] = ToOutputs(factors.c[part]);
+      if constexpr (F::kByHalf) {
+        const Factors<F> factors = stored.TermsAt(0);
+        for (int half = 0; half < 2; ++half) to.scale[half] = factors.scale[half];
+        if constexpr (F::kOffsetFactors) to.n = factors.n;
+      } else {
+        to.scale[0] = stored.Scale(0);
       }
-      SetCodes<0>(vector, stored, factors);
+      to.offset = stored.Offset(0);
+      for (Ints& start : to.start) start = ZeroInts();
+      SetCodes<0>(vector, stored);
     }
   }
 
  private:
   template <int kStep>
-  PREFIXD_MEMBER void SetCodes(int vector, const StoredRun<F>& stored, const Factors<F>& factors) {
+  PREFIXD_MEMBER void SetCodes(int vector, const StoredRun<F>& stored) {
     if constexpr (kStep < kQuantSteps) {
       Ints step = stored.template Codes<kStep>(0);
       if constexpr (!F::kWide && F::kZero != 0) step = SubBytes(step, SpreadByte(F::kZero));
-      if constexpr (UnpackedTerms<F>::kFolds) step = TimesFactor(step, factors.c[kStep / (kQuantSteps / 2)]);
       Ints& start = terms[vector].start[kStep * UnpackedTerms<F>::kParts / kQuantSteps];
       start = SubInts(start, ShiftInts<7>(SumOfBytes(step)));
       StoreWeights(codes[kStep] + 4 * vector * kQuantLanes, step);
-      SetCodes<kStep + 1>(vector, stored, factors);
+      SetCodes<kStep + 1>(vector, stored);
     }
   }
 };
 
-// The sums S of rule 9 of kRows rows and the outputs of a vector, of an UnpackedRun.
+// The sums S of rule 9 of kRows rows and the outputs of a vector, of an UnpackedRun, or the sums U of both
+// halves.
 template <typename F, int kRows>
 struct SignedSums {
   using Of = UnpackedTerms<F>;
   static constexpr int kSteps = kQuantSteps / Of::kParts;
   Ints part[kRows];
   Outputs total[kRows];
-  PREFIXD_MEMBER void Clear(const Of* /*terms*/) {}
+  PREFIXD_MEMBER void Clear(const Of* /*terms*/, const std::byte* /*x*/) {}
   template <int kStep>
   PREFIXD_MEMBER void Add(int r, Ints weights, Ints x, const Of* terms) {
     constexpr int kPart = kStep / kSteps;
     part[r] = AddProducts(kStep % kSteps == 0 ? terms->start[kPart] : part[r], x, weights);
     if constexpr ((kStep + 1) % kSteps == 0) {
       const Outputs sum = ToOutputs(part[r]);
-      if constexpr (!Of::kFactors)
+      if constexpr (!F::kByHalf)
         total[r] = sum;
       else
-        total[r] = kPart == 0 ? MulOutputs(sum, terms->c[0]) : FmaOutputs(sum, terms->c[kPart], total[r]);
+        total[r] =
+            kPart == 0 ? MulOutputs(sum, terms->scale[0]) : FmaOutputs(sum, terms->scale[kPart], total[r]);
     }
   }
-  PREFIXD_MEMBER Outputs Get(int r, int32_t /*pair*/, const Of* /*terms*/) const { return total[r]; }
+  PREFIXD_MEMBER Outputs Get(int r, int32_t /*pair*/) const { return total[r]; }
+  PREFIXD_MEMBER Outputs Total(int r) const { return total[r]; }
 };
 
 template <typename F, int kPanels, int kRows>

@@ -21,8 +21,6 @@ struct Format {
   static constexpr int kFactorsOfRun = kOf.FactorsOfRun();
   static constexpr bool kFactors = kFactorBits != 0, kByHalf = kOf.by_half;
   static constexpr bool kOffset = kOf.offset, kOffsetFactors = kOf.offset_factors, kExponent = kOf.exponent;
-  // Where the factors multiply integers (rule 9), and not d and m.
-  static constexpr bool kIntegerFactors = kFactors && kByHalf;
   static constexpr bool kHasCodebook = kOf.codebook != nullptr;
   // Integers of 8 bits, with sums of their own (Q8Sums). All other codes are below 64, and not negative.
   static constexpr bool kWide = kLargest > 63;
@@ -64,15 +62,14 @@ PREFIXD_INLINE Ints CodesOf(const std::byte* run) {
   return codes;
 }
 
-// The factors of a run, of all outputs of a panel, and, as they multiply integers, of those of a vector.
+// The factors of a run, of all outputs of a panel, and what the sums of both halves need of a vector.
 struct FactorBytes {
   __m128i c[2], n[2];
 };
 template <typename F>
 struct Factors {
-  Ints c[2];  // as they multiply a part of the sum
-  Ints zero;  // c[0] and c[1], times what codes are too large
-  Ints n;     // n[0] and n[1]
+  Outputs scale[2];  // D[0] and D[1] of rule 9
+  Ints n;            // n[0] and n[1]
 };
 
 // Returns factor i of a block, of each output.
@@ -107,16 +104,6 @@ PREFIXD_INLINE FactorBytes LoadFactors(const std::byte* head, int run) {
 }
 
 template <typename F>
-PREFIXD_INLINE Factors<F> FactorsOf(const FactorBytes& bytes, int vector) {
-  static_assert(!F::kWide);
-  Factors<F> factors;
-  for (int half = 0; half < 2; ++half) factors.c[half] = FactorOfPart(bytes.c[half], vector);
-  factors.zero = TimesShorts(ShortsOf(bytes.c[0], bytes.c[1], vector), F::kZero);
-  if constexpr (F::kOffsetFactors) factors.n = ShortsOf(bytes.n[0], bytes.n[1], vector);
-  return factors;
-}
-
-template <typename F>
 PREFIXD_INLINE Outputs LoadScale(const std::byte* head, int vector) {
   if constexpr (F::kExponent) return LoadExponents(head + vector * kQuantLanes);
   return LoadScales(head + 2 * vector * kQuantLanes);
@@ -126,6 +113,18 @@ template <typename F>
 PREFIXD_INLINE Outputs LoadOffset(const std::byte* head, int vector) {
   if constexpr (!F::kOffset) return ZeroOutputs();
   return LoadScales(head + F::kFirstOffset + 2 * vector * kQuantLanes);
+}
+
+template <typename F>
+PREFIXD_INLINE Factors<F> FactorsOf(const std::byte* head, int run, int vector) {
+  static_assert(F::kByHalf && !F::kWide);
+  const FactorBytes bytes = LoadFactors<F>(head, run);
+  const Outputs scale = LoadScale<F>(head, vector);
+  Factors<F> factors;
+  for (int half = 0; half < 2; ++half)
+    factors.scale[half] = MulOutputs(scale, ToOutputs(IntsOf(bytes.c[half], vector)));
+  if constexpr (F::kOffsetFactors) factors.n = ShortsOf(bytes.n[0], bytes.n[1], vector);
+  return factors;
 }
 
 // A run of a panel as it is stored. It has the members that the loops of quant_sums.inl.h need of a run, for
@@ -140,21 +139,21 @@ struct StoredRun {
   PREFIXD_MEMBER Ints Codes(int vector) const {
     return CodesOf<F, kStep>(w + 4 * vector * kQuantLanes);
   }
-  using Terms = Factors<F>;  // set where factors multiply integers
+  using Terms = Factors<F>;  // set where halves have factors of their own
   PREFIXD_MEMBER Terms TermsAt(int vector) const {
     Terms terms;
-    if constexpr (F::kIntegerFactors) terms = FactorsOf<F>(LoadFactors<F>(head, run), first + vector);
+    if constexpr (F::kByHalf) terms = FactorsOf<F>(head, run, first + vector);
     return terms;
   }
-  // D of rule 9, and its M, but for the factor e.
+  // D of rule 9 where both halves have the same, and M.
   PREFIXD_MEMBER Outputs Scale(int vector) const {
     const Outputs scale = LoadScale<F>(head, first + vector);
-    if constexpr (!F::kFactors || F::kIntegerFactors) return scale;
+    if constexpr (!F::kFactors) return scale;
     return MulOutputs(scale, ToOutputs(IntsOf(LoadFactors<F>(head, run).c[0], first + vector)));
   }
   PREFIXD_MEMBER Outputs Offset(int vector) const {
     const Outputs offset = LoadOffset<F>(head, first + vector);
-    if constexpr (!F::kOffsetFactors || F::kIntegerFactors) return offset;
+    if constexpr (!F::kOffsetFactors || F::kByHalf) return offset;
     return MulOutputs(offset, ToOutputs(IntsOf(LoadFactors<F>(head, run).n[0], first + vector)));
   }
   PREFIXD_MEMBER static Ints OffsetFactors(const Terms& terms) { return terms.n; }
