@@ -391,6 +391,8 @@ class DiskStore final : public BlockStore {
   Batch sealing_ GUARDED_BY(state_);
   RecordIndex index_ GUARDED_BY(state_);
   KeptRecords kept_ GUARDED_BY(state_);
+  // Whether anything was kept since Open. Until then KeptUntil, which is asked for each block, takes no lock.
+  std::atomic<bool> ever_kept_{false};
   // Segments are added and removed by who holds `writer_`, too.
   Segments segments_ GUARDED_BY(state_);
   uint64_t unknown_segments_ GUARDED_BY(state_) = 0;

@@ -15,6 +15,7 @@ bool DiskStore::Keep(const BlockKey& key, const RecordRetention& retention) {
   kept_.EndExpired(now);
   work_ += KeptRecords::kMostEnded;
   if (!kept_.Keep(key, retention, bytes, now)) return false;
+  ever_kept_ = true;
   OpenForKeptLocked();
   return true;
 }
@@ -26,6 +27,7 @@ bool DiskStore::MayKeep(uint64_t owner, uint64_t bytes) const {
 }
 
 std::optional<RecordRetention> DiskStore::KeptUntil(const BlockKey& key) const {
+  if (!ever_kept_) return std::nullopt;
   StateLock lock(this, /*goes_first=*/true);
   ++work_;
   const RecordRetention* kept = kept_.Find(key, NowSeconds());
@@ -67,6 +69,7 @@ void DiskStore::MarkUnwritten(const std::vector<BlockKey>& keys) {
 }
 
 void DiskStore::LearnKept(uint32_t number, const std::vector<KeptEntry>& kept) {
+  if (!kept.empty()) ever_kept_ = true;
   for (size_t begin = 0; begin < kept.size(); begin += kSlice) {
     StateLock lock(this);
     for (size_t i = begin; i < std::min(begin + kSlice, kept.size()); ++i, ++work_) {
