@@ -206,7 +206,7 @@ def test_hosts_methods_and_paths_of_a_tcp_listener():
         for host in ("attacker.example", "127.0.0.1.attacker.example:80"):
             status, body = get(address, "/admin/status", {"Host": host})
             assert status == 403 and "host_not_allowed" in body
-        assert daemon.logged("was refused for its Host")
+        wait_until(lambda: daemon.logged("was refused for its Host"), "the log line of the refusal")
         assert get(address, "/admin/status", method="POST")[0] == 405
         assert get(address, "/v1/models")[0] == 404
         assert daemon.get("/admin/status")[0] == 404, "the first listener has no admin routes"

@@ -198,7 +198,7 @@ def test_readers_that_do_not_read(small_daemon):
                "no running request")
     short.stop()
     assert value(daemon, "prefixd_slow_readers_total") >= 1
-    assert daemon.logged("a client did not read its response")
+    wait_until(lambda: daemon.logged("a client did not read its response"), "the log line of a slow reader")
     peak.check("slow readers")
     for reader in readers:
         reader.close()
