@@ -36,7 +36,8 @@ void TokenOutbox::OnEvent(RequestEvent event) {
     finished_ = event.finish.has_value();
     Reserve(&event);
     if (pending_) {
-      // The lists are joined. The other members are those of the latest event.
+      // The lists are joined. The other members are those of the latest event; not each has the misses.
+      if (event.misses == nullptr) event.misses = std::move(pending_->misses);
       Prepend(&pending_->prompt_logprobs, &event.prompt_logprobs);
       Prepend(&pending_->tokens, &event.tokens);
       pending_ = std::move(event);

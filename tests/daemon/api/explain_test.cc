@@ -74,6 +74,17 @@ TEST_F(ExplainTest, OnlyTheSameKeyMayAsk) {
   EXPECT_EQ(At(Explain("", one, 400), "/error/param"), "response_id");
 }
 
+TEST_F(ExplainTest, AnAnswerThatIsOverBeforeTheEngineEndsItIsExplained) {
+  json::object body = ChatBody(Turns{{"user", "hello"}});
+  body["stop"] = "!";
+  const auto exchange = api_.Request("POST", "/v1/chat/completions", json::serialize(body));
+  const size_t request = api_.engine.submitted() - 1;
+  api_.engine.Generate(request, Bytes("ye"));  // the two events reach the exchange as one
+  api_.engine.Generate(request, Bytes("s!"));
+  exchange->RunJobs();
+  EXPECT_EQ(At(Explain(IdOf(Parse(exchange->body()).as_object())), "/first_miss/reason"), "never_seen");
+}
+
 TEST_F(ExplainTest, OfOtherTenantsNothingIsTold) {
   api_.engine.miss.reason = MissReason::kOtherTenant;
   const json::object told =

@@ -160,7 +160,8 @@ void ScriptedEngine::Generate(size_t index, std::vector<TokenId> tokens, std::op
     event.tokens.push_back(std::move(generated));
   }
   event.prompt = Usage(request);
-  event.misses = std::make_shared<const MissReport>(Misses(request));
+  if (begun_.insert(index).second || finish)
+    event.misses = std::make_shared<const MissReport>(Misses(request));
   event.finish = finish;
   request.listener->OnEvent(std::move(event));
 }

@@ -68,6 +68,7 @@ class ScriptedEngine final : public EngineClient {
   std::vector<GeneratedToken> PromptLogprobs(Request& request) const;
   std::vector<Request> requests_;
   std::set<size_t> waiting_;
+  std::set<size_t> begun_;  // requests that have generated
 };
 
 // The entries of keys that are in a file as they are.
