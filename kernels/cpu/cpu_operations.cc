@@ -114,7 +114,7 @@ class CpuOperations final : public Operations {
   Status ReserveDraws(int vocab);
   // Returns x[rows][terms] in the packed form of GemmJob::x, whose rows have `width` floats, valid until the
   // next call.
-  const float* PackRows(cpu::Chain chain, const float* x, int rows, int terms, int width);
+  const float* PackRows(cpu::Chain chain, const float* x, int rows, int block_rows, int terms, int width);
   // Stores all KV heads of one row as token `token` of `block`.
   void StoreRow(const float* k, const float* v, int layer, KvPool& pool, std::byte* block,
                 size_t token) const;
@@ -242,20 +242,20 @@ void CpuOperations::ReserveAttention(const AttentionParams& params, const KvLayo
   attention_limits_ = limits;
 }
 
-const float* CpuOperations::PackRows(cpu::Chain chain, const float* x, int rows, int terms, int width) {
+const float* CpuOperations::PackRows(cpu::Chain chain, const float* x, int rows, int block_rows, int terms,
+                                     int width) {
   if (rows == 1 && chain == cpu::Chain::kTerms) return x;
   if (!reserved_) {
     const Status reserved = packed_rows_.Reserve(PackedRowsFloats(rows, terms));
     PREFIXD_CHECK(reserved.ok()) << reserved.ToString();
   }
   float* packed = packed_rows_.Floats(PackedRowsFloats(rows, terms));
-  const int tile = ops_.tile_rows;
   const auto pack = [&](int block, int) {
-    const size_t first = static_cast<size_t>(block) * tile;
-    ops_.pack_rows(chain, x + first * terms, std::min(tile, rows - block * tile), terms,
+    const size_t first = static_cast<size_t>(block) * block_rows;
+    ops_.pack_rows(chain, x + first * terms, std::min(block_rows, rows - block * block_rows), terms,
                    packed + first * width);
   };
-  pool_.Run(DivideUp(rows, tile), pack);
+  pool_.Run(DivideUp(rows, block_rows), pack);
   return packed;
 }
 
@@ -269,17 +269,20 @@ void CpuOperations::Multiply(const Matrix& w, const float* x, int rows, float* y
   const cpu::Chain chain = pairs ? cpu::Chain::kPairs : cpu::Chain::kTerms;
   const int terms = w.cols();
   const int width = pairs ? terms + terms % 2 : terms;
+  // Blocks of about the same height: a low tile has too few sums to hide the latency of its products.
+  const int blocks = DivideUp(rows, ops_.tile_rows);
+  const int block_rows = DivideUp(rows, blocks);
   cpu::GemmJob job = {.weights = nullptr,
                       .dtype = format.quantized() ? DType::kF32 : format.dtype(),
                       .outputs = w.rows(),
                       .terms = width,
-                      .x = PackRows(chain, x, rows, terms, width),
+                      .x = PackRows(chain, x, rows, block_rows, terms, width),
                       .rows = rows,
+                      .block_rows = block_rows,
                       .y = y,
                       .stride = stride,
                       .accumulate = output == GemmOutput::kAccumulate,
                       .chain = chain};
-  const int blocks = DivideUp(rows, ops_.tile_rows);
   if (format.quantized()) {
     const auto& matrix = static_cast<const QuantMatrix&>(w);
     if (!reserved_) {

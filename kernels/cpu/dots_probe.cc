@@ -113,6 +113,7 @@ class TileProduct {
                .terms = operands_.terms,
                .x = packed_.data(),
                .rows = ops_.tile_rows,
+               .block_rows = ops_.tile_rows,
                .y = y_.data(),
                .accumulate = false,
                .chain = Chain::kPairs},

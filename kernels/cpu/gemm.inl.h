@@ -7,11 +7,13 @@ namespace prefixd::PREFIXD_ISA {
 template <DType kType>
 struct Terms {
   using Weight = typename Element<kType>::Type;
+  static constexpr int kStepTerms = 1;
   static size_t PanelWeights(int terms) { return static_cast<size_t>(terms) * kPanel; }
   static size_t RowFloats(int terms) { return static_cast<size_t>(terms); }
-  template <int kRows, int kVectors>
+  template <int kRows, int kVectors, typename AheadType>
   PREFIXD_INLINE void Add(Tile<kRows, kVectors>& tile, const float* x,
-                          const Weight* const (&w)[kVectors / kPanelVectors], int terms) {
+                          const Weight* const (&w)[kVectors / kPanelVectors], int terms,
+                          AheadType& /*ahead*/) {
     AddProducts<kPanelVectors, 1, kRows, kType>(tile, x, w, kPanel, terms);
   }
 };
@@ -19,13 +21,15 @@ struct Terms {
 // The same of bf16, in pairs: weights [(terms + 1) / 2][kPanel][2].
 struct TermsOfPairs {
   using Weight = uint32_t;
+  static constexpr int kStepTerms = 2;
   static size_t PanelWeights(int terms) { return static_cast<size_t>(terms / 2 + terms % 2) * kPanel; }
   static size_t RowFloats(int terms) { return static_cast<size_t>(terms); }
-  template <int kRows, int kVectors>
+  template <int kRows, int kVectors, typename AheadType>
   PREFIXD_INLINE void Add(Tile<kRows, kVectors>& tile, const float* x,
-                          const Weight* const (&w)[kVectors / kPanelVectors], int terms) {
+                          const Weight* const (&w)[kVectors / kPanelVectors], int terms, AheadType& ahead) {
     size_t at = 0;
     for (int k = 0; k < terms / 2; ++k, x += 2 * kRows, at += kPanel) {
+      PrefetchStep(ahead);
       AddTerm<FirstsOfBF16>(tile, x, w, at);
       AddTerm<SecondsOfBF16>(tile, x + kRows, w, at);
     }
@@ -37,13 +41,15 @@ struct TermsOfPairs {
 // set FTZ and DAZ.
 struct Pairs {
   using Weight = uint32_t;
+  static constexpr int kStepTerms = 2;
   static size_t PanelWeights(int terms) { return static_cast<size_t>(terms / 2) * kPanel; }
   static size_t RowFloats(int terms) { return static_cast<size_t>(terms); }
-  template <int kRows, int kVectors>
+  template <int kRows, int kVectors, typename AheadType>
   PREFIXD_INLINE void Add(Tile<kRows, kVectors>& tile, const float* x,
-                          const Weight* const (&w)[kVectors / kPanelVectors], int terms) {
+                          const Weight* const (&w)[kVectors / kPanelVectors], int terms, AheadType& ahead) {
     size_t at = 0;
     for (int k = 0; k < terms / 2; ++k, x += 2 * kRows, at += kPanel) {
+      PrefetchStep(ahead);
       AddTerm<SecondsOfBF16>(tile, x + kRows, w, at);
       AddTerm<FirstsOfBF16>(tile, x, w, at);
     }

@@ -11,13 +11,15 @@ namespace prefixd::PREFIXD_ISA {
 // FTZ and DAZ, for the sum with y.
 struct Dots {
   using Weight = uint32_t;
+  static constexpr int kStepTerms = 2;
   static size_t PanelWeights(int terms) { return static_cast<size_t>(terms / 2) * kPanel; }
   static size_t RowFloats(int terms) { return static_cast<size_t>(terms / 2); }
-  template <int kRows, int kVectors>
+  template <int kRows, int kVectors, typename AheadType>
   PREFIXD_INLINE void Add(Tile<kRows, kVectors>& tile, const float* x,
-                          const Weight* const (&w)[kVectors / kPanelVectors], int terms) {
+                          const Weight* const (&w)[kVectors / kPanelVectors], int terms, AheadType& ahead) {
     size_t at = 0;
     for (int k = 0; k < terms / 2; ++k, x += kRows, at += kPanel) {
+      PrefetchStep(ahead);
       BF16Pairs weights[kVectors];
 #pragma GCC unroll 16
       for (int v = 0; v < kVectors; ++v)

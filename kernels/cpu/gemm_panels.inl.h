@@ -3,7 +3,8 @@
 //
 // `Product` is how the rows of a block are multiplied by panels (gemm.inl.h, gemm_dots.inl.h): Weight is an
 // element of a panel, PanelWeights the number of them for some terms, RowFloats the floats that these terms
-// take in a row of packed x, and Add adds the products of a tile.
+// take in a row of packed x, and Add adds the products of a tile in steps of kStepTerms terms. It may call
+// PrefetchStep(ahead) in each.
 
 namespace prefixd::PREFIXD_ISA {
 
@@ -37,13 +38,54 @@ PREFIXD_INLINE void WriteRow(const F32x16 (&sums)[kVectors], float* y, int colum
 struct Part {
   int first, terms;  // `first` is even, and so are the terms of all parts but the last
   bool begins, ends;
+  int first_block, blocks;  // the blocks that a panel is multiplied by before the next panel is
 };
+
+// With so few blocks the memory takes a good part of the time of a product.
+constexpr int kFewBlocks = 4;
+
+// What a tile prefetches while it computes, so that memory and arithmetic work at the same time. A single
+// block prefetches its own panels, some way ahead. Each of a few blocks prefetches its share of the next
+// panel.
+template <int kPanels>
+struct Ahead {
+  const char* at[kPanels];
+  size_t step, second;  // bytes; the second line of a step follows `second` after the first
+};
+// With many blocks the next panel is little of the work. With very few rows, which have many panels, the
+// prefetches of the hardware are faster.
+struct NothingAhead {};
+
+// A step of Add reads `step` bytes of each panel, which has `bytes`. `block` of `blocks` is computed.
+template <typename Weight, int kPanels>
+PREFIXD_INLINE Ahead<kPanels> AheadOf(const Weight* const (&w)[kPanels], size_t bytes, size_t step, int block,
+                                      int blocks) {
+  constexpr size_t kOfSingleBlock = 8192, kLine = 64;
+  const auto parts = static_cast<size_t>(blocks);
+  const size_t from = blocks == 1 ? kOfSingleBlock : bytes + bytes / parts * static_cast<size_t>(block);
+  Ahead<kPanels> ahead;
+  for (int p = 0; p < kPanels; ++p) ahead.at[p] = reinterpret_cast<const char*>(w[p]) + from;
+  ahead.step = step / parts;
+  ahead.second = ahead.step > kLine ? kLine : 0;
+  return ahead;
+}
+
+PREFIXD_INLINE void PrefetchStep(NothingAhead) {}
+template <int kPanels>
+PREFIXD_INLINE void PrefetchStep(Ahead<kPanels>& ahead) {
+#pragma GCC unroll 2
+  for (int p = 0; p < kPanels; ++p) {
+    PrefetchFar(ahead.at[p]);
+    PrefetchFar(ahead.at[p] + ahead.second);
+    ahead.at[p] += ahead.step;
+  }
+}
 
 // The sums of a tile between two parts: [kTileRows][kPanel].
 constexpr int kSumsOfTile = kTileRows * kPanel;
 
 // Computes one tile: kRows rows of a block by kPanels panels. Tiles of several panels have a single part.
-template <typename Product, int kRows, int kPanels>
+template <typename Product, bool kFew, int kRows, int kPanels>
 void GemmTile(const GemmJob& job, int panel, int block, const Part& part, float* sums) {
   constexpr int kVectors = kPanels * kPanelVectors;
   using Weight = typename Product::Weight;
@@ -52,14 +94,23 @@ void GemmTile(const GemmJob& job, int panel, int block, const Part& part, float*
     w[p] = static_cast<const Weight*>(job.weights) + (panel + p) * Product::PanelWeights(job.terms) +
            Product::PanelWeights(part.first);
   }
-  const size_t first_row = static_cast<size_t>(block) * kTileRows;
+  const size_t first_row = static_cast<size_t>(block) * job.block_rows;
   Tile<kRows, kVectors> tile;
   if (part.begins) {
     Clear(tile);
   } else {
     LoadSums(tile, sums);
   }
-  Product::Add(tile, job.x + first_row * job.terms + Product::RowFloats(part.first) * kRows, w, part.terms);
+  const float* x = job.x + first_row * job.terms + Product::RowFloats(part.first) * kRows;
+  if constexpr (kFew && kPanels <= 2) {
+    Ahead<kPanels> ahead = AheadOf(w, Product::PanelWeights(job.terms) * sizeof(Weight),
+                                   Product::PanelWeights(Product::kStepTerms) * sizeof(Weight),
+                                   block - part.first_block, part.blocks);
+    Product::Add(tile, x, w, part.terms, ahead);
+  } else {
+    NothingAhead ahead;
+    Product::Add(tile, x, w, part.terms, ahead);
+  }
   if (!part.ends) return StoreSums(tile, sums);
   float* y = job.y + first_row * job.stride + static_cast<size_t>(panel) * kPanel;
 #pragma GCC unroll 16
@@ -69,24 +120,24 @@ void GemmTile(const GemmJob& job, int panel, int block, const Part& part, float*
   }
 }
 
-template <typename Product, int kRows>
+template <typename Product, bool kFew, int kRows>
 void GemmPanels(const GemmJob& job, int panel, int end, int block, const Part& part, float* sums) {
   constexpr int kPanels = PanelsAtOnce<kRows>();
   for (; panel + kPanels <= end; panel += kPanels)
-    GemmTile<Product, kRows, kPanels>(job, panel, block, part, sums);
+    GemmTile<Product, kFew, kRows, kPanels>(job, panel, block, part, sums);
   if constexpr (kPanels > 1) {
-    for (; panel < end; ++panel) GemmTile<Product, kRows, 1>(job, panel, block, part, sums);
+    for (; panel < end; ++panel) GemmTile<Product, kFew, kRows, 1>(job, panel, block, part, sums);
   }
 }
 
 // Selects the tile height that fits the number of rows in the block.
-template <typename Product, int kRows = kTileRows>
+template <typename Product, bool kFew, int kRows = kTileRows>
 void GemmBlock(const GemmJob& job, int panel, int end, int block, const Part& part, float* sums) {
   if constexpr (kRows > 1) {
-    if (job.rows - block * kTileRows < kRows)
-      return GemmBlock<Product, kRows - 1>(job, panel, end, block, part, sums);
+    if (Min(job.rows - block * job.block_rows, job.block_rows) < kRows)
+      return GemmBlock<Product, kFew, kRows - 1>(job, panel, end, block, part, sums);
   }
-  GemmPanels<Product, kRows>(job, panel, end, block, part, sums);
+  GemmPanels<Product, kFew, kRows>(job, panel, end, block, part, sums);
 }
 
 // A chunk of blocks by a chunk of panels. With many blocks the terms are parted as well, so that the x of all
@@ -98,17 +149,18 @@ constexpr int kChunkBlocks = kChunkRows / kTileRows;
 constexpr int kChunkPanels = kChunkColumns / kPanel;
 constexpr int kPartedBlocks = 48 / kTileRows;
 
-template <typename Product>
+template <typename Product, bool kFew>
 void GemmChunk(const GemmJob& job, int first_panel, int end_panel, int first_block, int end_block) {
   alignas(64) float sums[kChunkPanels * kChunkBlocks * kSumsOfTile];
   const bool parted = end_block - first_block >= kPartedBlocks && job.terms > kPartTerms;
   const int at_once = parted ? (AtOnce(job.terms, kPartTerms) + 1) / 2 * 2 : job.terms;
   for (int term = 0; term < job.terms; term += at_once) {
-    const Part part = {term, Min(at_once, job.terms - term), term == 0, term + at_once >= job.terms};
+    const Part part = {term,        Min(at_once, job.terms - term), term == 0, term + at_once >= job.terms,
+                       first_block, end_block - first_block};
     float* of_tile = sums;
     for (int panel = first_panel; panel < end_panel; ++panel) {
       for (int block = first_block; block < end_block; ++block, of_tile += kSumsOfTile)
-        GemmBlock<Product>(job, panel, panel + 1, block, part, of_tile);
+        GemmBlock<Product, kFew>(job, panel, panel + 1, block, part, of_tile);
     }
   }
 }
@@ -116,14 +168,19 @@ void GemmChunk(const GemmJob& job, int first_panel, int end_panel, int first_blo
 template <typename Product>
 void GemmOf(const GemmJob& job, int first_panel, int end_panel, int first_block, int end_block) {
   if (end_block - first_block == 1) {
-    const Part all = {0, job.terms, true, true};
-    return GemmBlock<Product>(job, first_panel, end_panel, first_block, all, nullptr);
+    const Part all = {0, job.terms, true, true, first_block, 1};
+    return GemmBlock<Product, true>(job, first_panel, end_panel, first_block, all, nullptr);
   }
   const int blocks = AtOnce(end_block - first_block, kChunkBlocks);
   const int panels = AtOnce(end_panel - first_panel, kChunkPanels);
   for (int block = first_block; block < end_block; block += blocks) {
     for (int panel = first_panel; panel < end_panel; panel += panels) {
-      GemmChunk<Product>(job, panel, Min(panel + panels, end_panel), block, Min(block + blocks, end_block));
+      const int end = Min(panel + panels, end_panel), last = Min(block + blocks, end_block);
+      if (last - block <= kFewBlocks) {
+        GemmChunk<Product, true>(job, panel, end, block, last);
+      } else {
+        GemmChunk<Product, false>(job, panel, end, block, last);
+      }
     }
   }
 }

@@ -28,11 +28,11 @@ struct GemmJob {
   const void* weights;  // panels of Ops::panel outputs, in the order of PackedMatrix
   DType dtype;
   int outputs;
-  int terms;  // of kPairs even: a missing last one is zero in x and in the weights
-  const float*
-      x;  // blocks of Ops::tile_rows rows, each packed by Ops::pack_rows, `terms` floats for each row
+  int terms;       // of kPairs even: a missing last one is zero in x and in the weights
+  const float* x;  // blocks of rows, each packed by Ops::pack_rows, `terms` floats for each row
   int rows;
-  float* y;  // [rows][outputs], rows `stride` floats apart
+  int block_rows;  // rows of all blocks but the last; at most Ops::tile_rows
+  float* y;        // [rows][outputs], rows `stride` floats apart
   int stride;
   bool accumulate;              // add to y instead of overwriting it
   Chain chain = Chain::kTerms;  // kPairs: of bf16 weights only
@@ -79,7 +79,7 @@ struct AttendJob {
 
 struct Ops {
   int panel;      // outputs per panel
-  int tile_rows;  // rows per block of packed x
+  int tile_rows;  // most rows of a block of packed x
   // Computes the panels first_panel .. end_panel - 1 of the row blocks first_block .. end_block - 1.
   void (*gemm)(const GemmJob& job, int first_panel, int end_panel, int first_block, int end_block);
   // Packs x[count][terms] as one block of GemmJob::x, in the order that `gemm` reads for a chain. With

@@ -16,7 +16,7 @@ namespace prefixd::avx2 {
 // panels accumulate in at most 10, which leaves registers for the weights of two panels.
 constexpr int kTileRows = 6;
 constexpr int kPanelVectors = 1;
-constexpr int kAccumulators = 5;  // in vectors
+constexpr int kAccumulators = 5;                                        // in vectors
 constexpr int kChunkRows = 96, kChunkColumns = 256, kPartTerms = 1024;  // gemm_panels.inl.h
 
 struct F32x16 {
@@ -30,6 +30,8 @@ PREFIXD_INLINE __m256i FirstLanes(int n) {
 
 // Asks for the cache line at p. Any address is allowed; it need not be mapped.
 PREFIXD_INLINE void Prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
+// To L2.
+PREFIXD_INLINE void PrefetchFar(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T1); }
 PREFIXD_INLINE F32x16 Zero() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
 PREFIXD_INLINE F32x16 Set(float x) { return {_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
 PREFIXD_INLINE F32x16 Load(const float* p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }

@@ -26,6 +26,8 @@ struct F32x16 {
 PREFIXD_INLINE __mmask16 FirstLanes(int n) { return static_cast<__mmask16>((1u << n) - 1); }
 
 PREFIXD_INLINE void Prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
+// To L2.
+PREFIXD_INLINE void PrefetchFar(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T1); }
 PREFIXD_INLINE F32x16 Zero() { return {_mm512_setzero_ps()}; }
 PREFIXD_INLINE F32x16 Set(float x) { return {_mm512_set1_ps(x)}; }
 PREFIXD_INLINE F32x16 Load(const float* p) { return {_mm512_loadu_ps(p)}; }

@@ -34,6 +34,7 @@ F32x16 Lanes(const Lane& lane) {
 }
 
 inline void Prefetch(const void*) {}
+inline void PrefetchFar(const void*) {}
 inline F32x16 Zero() { return {}; }
 inline F32x16 Set(float x) {
   return Lanes([&](int) { return x; });
