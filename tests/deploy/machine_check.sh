@@ -71,6 +71,26 @@ rollback_stays_warm() {
     wait_for 60 ready && is_cached
 }
 
+# prefixd-cuda changes the unit of a daemon that runs. Here is no GPU, so the CPU goes on answering.
+gpu_package_changes_the_unit() {
+  local pid
+  pid=$(property MainPID)
+  install /root/cuda/*.deb && another_pid "$pid" && [ "$(property PrivateDevices)" = no ] &&
+    wait_for 60 ready && is_cached || return 1
+  pid=$(property MainPID)
+  apt-get -y remove prefixd-cuda </dev/null && another_pid "$pid" &&
+    [ "$(property PrivateDevices)" = yes ] && wait_for 60 ready && is_cached
+}
+# Removal leaves the options and the cache, with which the next installation is warm.
+removal_keeps_the_cache() {
+  apt-get -y remove prefixd </dev/null && ! systemctl is-active "$unit" && [ ! -e /usr/bin/prefixd ] &&
+    [ -s "$config" ] && [ -n "$(ls /var/cache/prefixd/kv)" ] && install /root/*.deb &&
+    answers_at_once && is_cached
+}
+socket_is_disabled() {
+  [ "$(systemctl is-enabled prefixd.socket)" = disabled ] && ! systemctl is-active prefixd.socket
+}
+
 unit_is_clean() {
   local said
   said=$(systemd-analyze verify --man=no "$unit" 2>&1) && [ -z "$said" ] || { echo "$said"; return 1; }
@@ -214,9 +234,14 @@ check second_is_cached is_cached
 check restarts_warm
 if [ -d /root/others ]; then
   check upgrade_stays_warm
+fi
+[ ! -d /root/cuda ] || check gpu_package_changes_the_unit
+if [ -d /root/others ]; then
   upgraded=$(dpkg-query -W -f '${Version}' prefixd)
   check rollback_stays_warm
 fi
+check removal_keeps_the_cache
+check socket_is_disabled
 check unit_is_clean
 check is_confined
 check sandbox_holds
