@@ -21,7 +21,7 @@ import tempfile
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 HERE = pathlib.Path(__file__).resolve().parent
 SKIPPED = 77
-SECONDS = 600
+SECONDS = 1200
 INCLUDED = "systemd-sysv,dbus,curl,procps,util-linux,apt,ca-certificates"
 UNIT = """\
 [Unit]

@@ -71,6 +71,20 @@ rollback_stays_warm() {
     wait_for 60 ready && is_cached
 }
 
+# Versions may differ in the bits that they compute, and then in the keys of their blocks. With f32
+# activations they do not.
+uses_f32_activations() {
+  printf '%s\n' '[Service]' Environment=PREFIXD_ACTIVATIONS=f32 >"$changes/f32.conf"
+  systemctl daemon-reload
+  systemctl restart "$unit" && wait_for 60 ready && first_is_cold && is_cached
+}
+# The blocks of this version have outlived the other one.
+finds_its_own_blocks() {
+  rm "$changes/f32.conf"
+  systemctl daemon-reload
+  restarts_warm
+}
+
 # prefixd-cuda changes the unit of a daemon that runs. Here is no GPU, so the CPU goes on answering.
 gpu_package_changes_the_unit() {
   local pid
@@ -233,12 +247,14 @@ check first_is_cold
 check second_is_cached is_cached
 check restarts_warm
 if [ -d /root/others ]; then
+  check uses_f32_activations
   check upgrade_stays_warm
 fi
 [ ! -d /root/cuda ] || check gpu_package_changes_the_unit
 if [ -d /root/others ]; then
   upgraded=$(dpkg-query -W -f '${Version}' prefixd)
   check rollback_stays_warm
+  check finds_its_own_blocks
 fi
 check removal_keeps_the_cache
 check socket_is_disabled
