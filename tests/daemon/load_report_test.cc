@@ -3,6 +3,8 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -16,6 +18,7 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "daemon/log_sink.h"
+#include "tests/support/temp_dir.h"
 
 namespace prefixd {
 namespace {
@@ -61,6 +64,43 @@ TEST(LoadReport, IsALogLineEveryThreeSeconds) {
   EXPECT_EQ(reported.message, "loading weights");
   EXPECT_THAT(reported.lines, ElementsAre("percent=30", "percent=60", "percent=90"));
   EXPECT_THAT(reported.drawn, IsEmpty());
+}
+
+// The socket of a service manager, while it is in scope.
+class ServiceManager {
+ public:
+  ServiceManager() : socket_(socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK, 0)) {
+    const std::string path = (dir_.path() / "notify").string();
+    sockaddr_un address{.sun_family = AF_UNIX, .sun_path = {}};
+    PREFIXD_CHECK(path.size() < sizeof address.sun_path);
+    path.copy(address.sun_path, path.size());
+    PREFIXD_CHECK(bind(socket_, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0);
+    setenv("NOTIFY_SOCKET", path.c_str(), 1);
+  }
+  ~ServiceManager() {
+    unsetenv("NOTIFY_SOCKET");
+    close(socket_);
+  }
+  std::vector<std::string> Messages() {
+    std::vector<std::string> messages;
+    char text[4096];
+    for (ssize_t size; (size = recv(socket_, text, sizeof text, 0)) > 0;)
+      messages.emplace_back(text, static_cast<size_t>(size));
+    return messages;
+  }
+
+ private:
+  testing_support::TempDir dir_;
+  const int socket_;
+};
+
+TEST(LoadReport, GivesTheServiceManagerMoreTimeEveryThreeSeconds) {
+  ServiceManager manager;
+  Load(false);
+  const std::string more = "\nEXTEND_TIMEOUT_USEC=120000000";
+  EXPECT_THAT(manager.Messages(),
+              ElementsAre("STATUS=loading: weights 30 %" + more, "STATUS=loading: weights 60 %" + more,
+                          "STATUS=loading: weights 90 %" + more));
 }
 
 TEST(LoadReport, NamesThePart) {

@@ -5,7 +5,7 @@ relies on: machine_check.sh has the checks.
     tests/deploy/installed.py [PACKAGES [OLDER]]   (default build/packages, which deploy/package fills)
 
 With OLDER, a folder of packages of a lower version (deploy/package --version 0.0.1 OLDER), it starts with
-these, upgrades and goes back: both must stay warm from disk.
+these, upgrades and goes back: both must stay warm from disk. prefixd-cuda is tried where PACKAGES has it.
 
 It needs root, mmdebstrap and systemd-nspawn, and makes a root of Debian 12 once, in build/machine.tar. The
 exit code is 1 when a check fails, and 77 where no such container can run.
@@ -21,7 +21,7 @@ import tempfile
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 HERE = pathlib.Path(__file__).resolve().parent
 SKIPPED = 77
-SECONDS = 600
+SECONDS = 1200
 INCLUDED = "systemd-sysv,dbus,curl,procps,util-linux,apt,ca-certificates"
 UNIT = """\
 [Unit]
@@ -48,9 +48,9 @@ def packages_in(folder):
     return [next(folder.glob(f"{name}_*.deb"), None) for name in ("prefixd", "prefixd-demo-model")]
 
 
-def make_root(packages, others, folder):
-    """Unpacks a root of Debian into the folder, with the packages and what they depend on. `others` lie in
-    /root/others for later."""
+def make_root(packages, others, newest, folder):
+    """Unpacks a root of Debian into the folder, with the packages and what they depend on. For later,
+    `others` lie in /root/others, and prefixd-cuda, where the folder `newest` has it, in /root/cuda."""
     tar = ROOT / "build/machine.tar"
     if not tar.exists():
         say("making a root of Debian 12")
@@ -65,6 +65,9 @@ def make_root(packages, others, folder):
     for package in packages:
         shutil.copy(package, folder / "root")
         names.append(f"/root/{package.name}")
+    for package in newest.glob("prefixd-cuda_*.deb"):
+        folder.joinpath("root/cuda").mkdir(exist_ok=True)
+        shutil.copy(package, folder / "root/cuda")
     shutil.copy("/etc/resolv.conf", folder / "etc/resolv.conf")
     say("installing " + ", ".join(package.name for package in packages))
     log = run("systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "-D", folder, "/bin/sh", "-c",
@@ -114,7 +117,7 @@ def main():
     with tempfile.TemporaryDirectory(dir=ROOT / "build") as root:
         machine = pathlib.Path(root)
         machine.chmod(0o755)
-        make_root(packages, others, machine)
+        make_root(packages, others, folder, machine)
         return 0 if check(machine) else 1
 
 

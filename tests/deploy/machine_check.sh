@@ -71,6 +71,40 @@ rollback_stays_warm() {
     wait_for 60 ready && is_cached
 }
 
+# Versions may differ in the bits that they compute, and then in the keys of their blocks. With f32
+# activations they do not.
+uses_f32_activations() {
+  printf '%s\n' '[Service]' Environment=PREFIXD_ACTIVATIONS=f32 >"$changes/f32.conf"
+  systemctl daemon-reload
+  systemctl restart "$unit" && wait_for 60 ready && first_is_cold && is_cached
+}
+# The blocks of this version have outlived the other one.
+finds_its_own_blocks() {
+  rm "$changes/f32.conf"
+  systemctl daemon-reload
+  restarts_warm
+}
+
+# prefixd-cuda changes the unit of a daemon that runs. Here is no GPU, so the CPU goes on answering.
+gpu_package_changes_the_unit() {
+  local pid
+  pid=$(property MainPID)
+  install /root/cuda/*.deb && another_pid "$pid" && [ "$(property PrivateDevices)" = no ] &&
+    wait_for 60 ready && is_cached || return 1
+  pid=$(property MainPID)
+  apt-get -y remove prefixd-cuda </dev/null && another_pid "$pid" &&
+    [ "$(property PrivateDevices)" = yes ] && wait_for 60 ready && is_cached
+}
+# Removal leaves the options and the cache, with which the next installation is warm.
+removal_keeps_the_cache() {
+  apt-get -y remove prefixd </dev/null && ! systemctl is-active "$unit" && [ ! -e /usr/bin/prefixd ] &&
+    [ -s "$config" ] && [ -n "$(ls /var/cache/prefixd/kv)" ] && install /root/*.deb &&
+    answers_at_once && is_cached
+}
+socket_is_disabled() {
+  [ "$(systemctl is-enabled prefixd.socket)" = disabled ] && ! systemctl is-active prefixd.socket
+}
+
 unit_is_clean() {
   local said
   said=$(systemd-analyze verify --man=no "$unit" 2>&1) && [ -z "$said" ] || { echo "$said"; return 1; }
@@ -213,10 +247,17 @@ check first_is_cold
 check second_is_cached is_cached
 check restarts_warm
 if [ -d /root/others ]; then
+  check uses_f32_activations
   check upgrade_stays_warm
+fi
+[ ! -d /root/cuda ] || check gpu_package_changes_the_unit
+if [ -d /root/others ]; then
   upgraded=$(dpkg-query -W -f '${Version}' prefixd)
   check rollback_stays_warm
+  check finds_its_own_blocks
 fi
+check removal_keeps_the_cache
+check socket_is_disabled
 check unit_is_clean
 check is_confined
 check sandbox_holds

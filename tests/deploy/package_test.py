@@ -40,6 +40,17 @@ class Package(unittest.TestCase):
         first = (DEBIAN / "changelog").read_text(encoding="utf-8").splitlines()[0]
         self.assertRegex(first, rf"^prefixd \({re.escape(project)}\) ")
 
+    def test_the_tags_of_the_images_are_the_version(self):
+        version = re.search(r"project\(prefixd VERSION (\S+)", (ROOT / "CMakeLists.txt").read_text())[1]
+        for overlay, tag in (("cpu", version), ("gpu", f"{version}-cuda")):
+            text = (ROOT / f"deploy/kubernetes/overlays/{overlay}/kustomization.yaml").read_text()
+            self.assertEqual(re.findall(r"newTag: (\S+)", text), [tag])
+
+    def test_the_copyright_file_says_that_no_licence_has_been_given(self):
+        text = (DEBIAN / "copyright").read_text(encoding="utf-8")
+        self.assertIn("No licence has been given yet.", text)
+        self.assertEqual(re.findall(r"(?m)^License: (.*)$", text), ["none-given-yet"])
+
     def test_the_socket_is_the_address_of_the_daemon(self):
         options = (ROOT / "deploy/prefixd.toml").read_text(encoding="utf-8")
         listen = re.search(r'(?m)^#listen = "(.*)"$', options)[1]

@@ -17,7 +17,6 @@ pytestmark = [
 ]
 USER = 65532
 
-
 MODULE = PROGRAM.with_name("libprefixd_cuda.so")
 
 
@@ -28,6 +27,10 @@ def make_image(path, *options):
         pytest.skip("buildah may not make images here")
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
+
+
+def may_mount():
+    return subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False).returncode == 0
 
 
 def blob(archive, digest):
@@ -84,6 +87,7 @@ def test_that_for_a_gpu_has_the_module_and_no_toolkit(image, tmp_path):
     assert not [path for path in added if path.name.startswith(("libcu", "libnv"))]
 
 
+@pytest.mark.skipif(not may_mount(), reason="no mount namespace can be made here")
 def test_it_answers_from_a_read_only_root(image, tmp_path):
     """The root is mounted read-only, the volume is empty, and the user is that of the image."""
     root = image[2]

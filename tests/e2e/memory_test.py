@@ -4,12 +4,15 @@ Peak memory is VmHWM of the process: all resident memory, that of mapped files i
 """
 
 import concurrent.futures
+import json
+import os
+import pathlib
 import random
 import re
 import subprocess
 
 import pytest
-from daemon import MODEL, ROOT, Daemon, wait_until
+from daemon import MODEL, PATIENCE, PROGRAM, ROOT, Daemon, wait_until
 
 MAKE_MODEL = ROOT / "build/release/bench/make_model"
 MIB = 1 << 20
@@ -113,6 +116,41 @@ def test_the_tokens_in_flight_are_bounded():
             stream.read()
             assert queued.result()[0] == accepted.result()[0] == 200
         assert daemon.request("POST", "/v1/completions", {**body, "max_tokens": 1})[0] == 200
+
+
+# Where a test may make a control group: version 2, and version 1.
+CGROUPS = (("/sys/fs/cgroup", "memory.max"), ("/sys/fs/cgroup/memory", "memory.limit_in_bytes"))
+
+
+@pytest.fixture(name="group_of_1_gib")
+def a_control_group():
+    for parent, name in CGROUPS:
+        group = pathlib.Path(parent) / f"prefixd-test-{os.getpid()}"
+        if not pathlib.Path(parent, "cgroup.procs").exists():
+            continue
+        try:
+            group.mkdir()
+        except OSError:
+            continue
+        try:
+            if (group / name).exists():
+                (group / name).write_text(str(1 << 30), encoding="ascii")
+                yield group
+                return
+        finally:
+            group.rmdir()
+    pytest.skip("no control group with a limit of memory can be made here")
+
+
+def test_the_automatic_sizes_keep_to_the_limit_of_a_control_group(group_of_1_gib):
+    inside = ["sh", "-c", 'echo $$ >"$0/cgroup.procs" && exec "$@"', group_of_1_gib]
+    done = subprocess.run([*inside, PROGRAM, "validate", "--json", "--model", MODEL], capture_output=True,
+                          text=True, timeout=PATIENCE, check=False)
+    assert done.returncode == 0, done.stderr
+    plan = json.loads(done.stdout)
+    assert plan["memory"]["total_bytes"] == 1 << 30
+    assert 0 < plan["device_cache_bytes"] < 1 << 29
+    assert plan["memory"]["plan_bytes"] < 1 << 30
 
 
 def waiting(daemon):
