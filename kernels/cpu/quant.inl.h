@@ -38,18 +38,18 @@ PREFIXD_INLINE const std::byte* PanelAt(const QuantJob& job, int panel) {
   return job.weights + static_cast<size_t>(panel) * job.panel_bytes;
 }
 
-// With few rows the weights come from memory, and are asked for so many bytes ahead: the CPU alone keeps too
-// few of its reads in flight.
-constexpr int kPrefetchRows = 2;
+// The first pass over a panel reads it from memory, and asks for so many bytes ahead: the CPU alone keeps too
+// few of its reads in flight. Later passes find it in the caches.
 constexpr size_t kPrefetchBytes = 4096;
 constexpr size_t kLine = 64;
 PREFIXD_INLINE void Prefetch(const std::byte* p) {
   _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T0);
 }
 
-// Computes a group of kRows rows by kVectors vectors of a panel, from vector `first` on.
+// Computes a group of kRows rows by kVectors vectors of a panel, from vector `first` on. `first_pass`: nothing
+// has read these weights before.
 template <typename F, int kRows, int kVectors>
-void StoredTile(const QuantJob& job, int panel, int first, int group) {
+void StoredTile(const QuantJob& job, int panel, int first, int group, bool first_pass) {
   const std::byte* const codes = PanelAt(job, panel);
   const std::byte* w = codes + static_cast<size_t>(first) * 4 * kQuantLanes;
   const std::byte* head = codes + static_cast<size_t>(job.blocks) * F::kRunBytes;
@@ -59,7 +59,7 @@ void StoredTile(const QuantJob& job, int panel, int first, int group) {
     for (int r = 0; r < kRows; ++r) acc[v][r] = ZeroOutputs();
   for (int b = 0; b < job.blocks; b += F::kRuns, head += F::kHeadBytes) {
     for (int run = 0; run < F::kRuns; ++run) {
-      if constexpr (kRows <= kPrefetchRows) {
+      if (first_pass) {
         for (size_t at = 0; at < F::kRunBytes; at += kLine) Prefetch(w + kPrefetchBytes + at);
       }
       AddRun<kRows, kVectors>(acc, StoredRun<F>{w, head, run, first}, 0, x);
@@ -72,19 +72,21 @@ void StoredTile(const QuantJob& job, int panel, int first, int group) {
 
 // Selects the tile height that fits the number of rows in the group.
 template <typename F, int kRows = kQuantTileRows>
-void StoredGroup(const QuantJob& job, int panel, int group) {
+void StoredGroup(const QuantJob& job, int panel, int group, bool first_pass) {
   if constexpr (kRows > 1) {
-    if (job.rows - group * kQuantTileRows < kRows) return StoredGroup<F, kRows - 1>(job, panel, group);
+    if (job.rows - group * kQuantTileRows < kRows)
+      return StoredGroup<F, kRows - 1>(job, panel, group, first_pass);
   }
   constexpr int kVectors = kRows * kQuantPanelVectors <= kQuantInTile ? kQuantPanelVectors : 1;
   for (int first = 0; first < kQuantPanelVectors; first += kVectors)
-    StoredTile<F, kRows, kVectors>(job, panel, first, group);
+    StoredTile<F, kRows, kVectors>(job, panel, first, group, first_pass && first == 0);
 }
 
 template <WeightFormat::Kind kKind>
 void QuantGemmOf(const QuantJob& job, int first_panel, int end_panel, int first_group, int end_group) {
   for (int panel = first_panel; panel < end_panel; ++panel) {  // a panel stays in the CPU cache for all rows
-    for (int group = first_group; group < end_group; ++group) StoredGroup<Format<kKind>>(job, panel, group);
+    for (int group = first_group; group < end_group; ++group)
+      StoredGroup<Format<kKind>>(job, panel, group, group == first_group);
   }
 }
 
