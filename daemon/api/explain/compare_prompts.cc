@@ -1,7 +1,6 @@
 // Where a prompt parts from an earlier request, and what made it do so.
 #include <algorithm>
 
-#include "base/utf8.h"
 #include "daemon/api/explain/prompt_record.h"
 
 namespace prefixd {
@@ -71,7 +70,7 @@ PromptComparison ComparePrompts(const PromptRecord& now, std::span<const TokenId
   const MessagePlace edited = same ? MessagePlace{now.messages.size(), {}} : Edited(now, before, common);
   result.whole = common.tokens >= std::min(now.tokens.size(), before.tokens.size());
   if (result.whole && same) return result;
-  common.decoded = CodePoints(tokenizer.Decode(ids.first(std::min(common.tokens + 1, ids.size())), false));
+  common.decoded = now.CodePointsOf(ids.first(std::min(common.tokens + 1, ids.size())), tokenizer);
 
   const bool text_ends = common.text >= std::min(now.text.size(), before.text.size());
   // The ids part where the text still is the same, and not because of what follows close behind.
@@ -83,7 +82,7 @@ PromptComparison ComparePrompts(const PromptRecord& now, std::span<const TokenId
   } else if (earlier && (text_ends || common.text > common.decoded + kLookAhead)) {
     result.change = PromptChange::kTokenization;
     // The first code point that the token has a part of.
-    const size_t begin = CodePoints(tokenizer.Decode(ids.first(common.tokens), false));
+    const size_t begin = now.CodePointsOf(ids.first(common.tokens), tokenizer);
     result.place = now.PlaceInText(std::min(begin, common.decoded > 0 ? common.decoded - 1 : 0));
   } else if (same && EndsBefore(now, before, common)) {
     return result;

@@ -7,8 +7,12 @@
 
 namespace prefixd {
 
+uint64_t PrefixTrace::StateWith(uint32_t unit) const {
+  return SplitMix64(state_ ^ (uint64_t{unit} + 1) * 0x9FB21C651E98DF25u);
+}
+
 void PrefixTrace::Append(uint32_t unit) {
-  state_ = SplitMix64(state_ ^ (uint64_t{unit} + 1) * 0x9FB21C651E98DF25u);
+  state_ = StateWith(unit);
   fine_.push_back(static_cast<uint16_t>(state_));
   if (fine_.size() % kStretch == 0) marks_.push_back(state_);
 }
@@ -18,6 +22,10 @@ size_t PrefixTrace::AppendText(std::string_view utf8) {
   for (size_t at = 0; at < utf8.size(); at += Utf8Length(utf8[at]))
     Append(static_cast<uint32_t>(Utf8At(utf8.data() + at)));
   return size() - before;
+}
+
+bool PrefixTrace::GoesOnIn(const PrefixTrace& other, uint32_t unit) const {
+  return size() < other.size() && static_cast<uint16_t>(StateWith(unit)) == other.fine_[size()];
 }
 
 size_t PrefixTrace::held_bytes() const {

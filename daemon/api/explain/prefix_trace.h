@@ -21,6 +21,8 @@ class PrefixTrace {
   void Append(uint32_t unit);
   // Appends the code points of valid UTF-8. Returns their number.
   size_t AppendText(std::string_view utf8);
+  // Whether `other` begins with this sequence and then `unit`. Requires that it begins with this sequence.
+  bool GoesOnIn(const PrefixTrace& other, uint32_t unit) const;
 
   size_t size() const { return fine_.size(); }
   size_t held_bytes() const;
@@ -29,6 +31,7 @@ class PrefixTrace {
   static size_t CommonLength(const PrefixTrace& a, const PrefixTrace& b);
 
  private:
+  uint64_t StateWith(uint32_t unit) const;
   static constexpr size_t kStretch = 64;  // units between two marks
 
   uint64_t state_ = 0;

@@ -212,7 +212,21 @@ MessagePlace PromptRecord::PlaceInText(size_t code_point) const {
 std::optional<MessagePlace> PromptRecord::PlaceOfToken(std::span<const TokenId> ids, size_t token,
                                                        const Tokenizer& tokenizer) const {
   if (messages.empty() || token >= ids.size()) return std::nullopt;
-  return PlaceInText(CodePointsIn(tokenizer.Decode(ids.first(token), /*skip_special_tokens=*/false)));
+  return PlaceInText(CodePointsOf(ids.first(token), tokenizer));
+}
+
+size_t PromptRecord::CodePointsOf(std::span<const TokenId> ids, const Tokenizer& tokenizer) const {
+  const std::string decoded = tokenizer.Decode(ids, /*skip_special_tokens=*/false);
+  PrefixTrace found;
+  for (size_t at = 0; at < decoded.size(); at += Utf8Length(decoded[at])) {
+    const char32_t point = Utf8At(decoded.data() + at);
+    if (found.GoesOnIn(text, point)) {
+      found.Append(point);
+    } else if (point != U' ') {  // the tokenizer changes texts otherwise, or the ids end within a code point
+      return found.size() + CodePointsIn(std::string_view(decoded).substr(at));
+    }
+  }
+  return found.size();
 }
 
 size_t PromptRecord::held_bytes() const {

@@ -95,6 +95,9 @@ struct PromptRecord {
   // The message in which a token of the prompt is. `ids` are those of the prompt.
   std::optional<MessagePlace> PlaceOfToken(std::span<const TokenId> ids, size_t token,
                                            const Tokenizer& tokenizer) const;
+  // How many code points of the text the first ids of the prompt are. A decoder writes spaces that the text
+  // does not have, such as one behind each control token: those do not count.
+  size_t CodePointsOf(std::span<const TokenId> ids, const Tokenizer& tokenizer) const;
   MessagePlace PlaceInText(size_t code_point) const;
   MessagePlace PlaceInContents(size_t unit) const;
   size_t held_bytes() const;
