@@ -180,13 +180,14 @@ is_not_retried() {  # EXIT_CODE LINE: the line is added to the options
 
 stop_waits_for_a_stream() {
   curl -sSN --max-time 60 "$url/v1/completions" -H 'Content-Type: application/json' -o /root/stream \
-    -d '{"model":"demo","prompt":"Once","max_tokens":1500,"ignore_eos":true,"stream":true}' &
-  local client=$! begun
+    -d '{"model":"demo","prompt":"Once","max_tokens":3500,"ignore_eos":true,"stream":true}' &
+  local client=$! before after
   wait_for 30 grep -q data: /root/stream
-  begun=$SECONDS
+  before=$(grep -c '^data: {' /root/stream)
   systemctl stop "$unit"
-  echo "stopped after $((SECONDS - begun)) s, $(grep -c '^data: {' /root/stream) events: $(property Result)"
-  wait "$client" && [ "$(property Result)" = success ] &&
+  after=$(grep -c '^data: {' /root/stream)
+  echo "$before events before the stop, $after after it: $(property Result)"
+  wait "$client" && [ "$after" -gt "$before" ] && [ "$(property Result)" = success ] &&
     tail -n 2 /root/stream | grep -q '\[DONE\]' && ! grep -q '"error"' /root/stream &&
     systemctl start "$unit" && wait_for 60 ready
 }
