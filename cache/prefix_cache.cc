@@ -106,8 +106,9 @@ size_t PrefixCache::MaxMemoryBytes(const Options& options) {
          (options.disk ? in_memory * kDiskKeptBytes : 0) +
          MaxEvictionBytes(options.blocks, nodes, options.host_blocks > 0 || options.disk) +
          MaxEvictionBytes(options.host_blocks, nodes, options.disk) +
-         TenantEviction::MaxMemoryBytes(options.blocks, nodes) +
-         TenantEviction::MaxMemoryBytes(options.host_blocks, nodes);
+         (options.tenants ? TenantEviction::MaxMemoryBytes(options.blocks, nodes) +
+                                TenantEviction::MaxMemoryBytes(options.host_blocks, nodes)
+                          : 0);
 }
 
 int PrefixCache::block_tokens() const { return impl_->block_tokens; }

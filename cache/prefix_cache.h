@@ -151,6 +151,7 @@ class PrefixCache {
     int min_copy_tokens = 1;
     float cost_per_depth = 0;  // NodeUse::cost grows by it with each block of depth
 
+    bool tenants = true;  // whether there may be a SetTenants, for which MaxMemoryBytes has room
     // The share of each tier in memory, in percent, that requests can have kept (cache/retention.h).
     int retained_percent = 25;
 
@@ -287,8 +288,8 @@ class PrefixCache {
   void LoseDevice();
 
   // What tenants may have, in place of what was said before. `tenant` is the high half of their roots
-  // (hashing/block_key.h). Requires tenants that differ, and that the guarantees of a tier leave room for a
-  // sequence beside them, as whoever plans steps needs it.
+  // (hashing/block_key.h). Requires Options::tenants, tenants that differ, and that the guarantees of a tier
+  // leave room for a sequence beside them, as whoever plans steps needs it.
   struct TenantBlocks {
     uint64_t tenant = 0;
     std::array<BlockShare, kPoolTiers> shares{};

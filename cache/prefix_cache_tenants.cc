@@ -104,7 +104,10 @@ void PrefixCache::Impl::CheckTenants() const {
   }
 }
 
-void PrefixCache::SetTenants(std::vector<TenantBlocks> tenants) { impl_->SetTenants(std::move(tenants)); }
+void PrefixCache::SetTenants(std::vector<TenantBlocks> tenants) {
+  PREFIXD_CHECK(impl_->options.tenants) << tenants.size();
+  impl_->SetTenants(std::move(tenants));
+}
 
 uint32_t PrefixCache::tenant_blocks(size_t number, Tier tier) const {
   return impl_->tier(tier).eviction.blocks(static_cast<uint32_t>(number + 1));

@@ -66,7 +66,8 @@ PrefixCache::Options WhatIf::OptionsFor(const Options& options, Tier tier, doubl
   const double sampled = scale * static_cast<double>(blocks >> ShiftFor(blocks));
   return {.block_tokens = 1,
           .blocks = std::max(1u, static_cast<uint32_t>(std::lround(sampled))),
-          .eviction = tier == Tier::kDisk ? "lru" : options.eviction};
+          .eviction = tier == Tier::kDisk ? "lru" : options.eviction,
+          .tenants = false};
 }
 
 WhatIf::WhatIf(const Options& options) : block_tokens_(static_cast<size_t>(options.block_tokens)) {

@@ -11,10 +11,12 @@
 //   1. While two tenants have work all the time, their counters differ by at most kCredit, and by what one of
 //      them computes in one step.
 //   2. A tenant that is alone is never held back.
-//   3. Remembered are the tenants with sequences, and others while these owe them or they owe these. When
+//   3. shared() follows from Join and Charge alone, and is false until two tenants had sequences at once.
+//   4. Remembered are the tenants with sequences, and others while these owe them or they owe these. When
 //      nobody has sequences, nothing is remembered.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <map>
 #include <string>
@@ -26,6 +28,8 @@ namespace prefixd {
 class FairShares {
  public:
   static constexpr double kCredit = 8192;
+  // A tenant that was alone for so many tokens is taken to be alone.
+  static constexpr int64_t kAloneTokens = 65536;
 
   struct Tenant {
     double counter = 0;
@@ -40,9 +44,14 @@ class FairShares {
   Tenant* Join(const TenantShare& share);
   void Leave(Tenant* tenant);
   // Tokens were computed.
-  static void Charge(Tenant* tenant, int tokens) { tenant->counter += tokens / tenant->weight; }
+  void Charge(Tenant* tenant, int tokens) {
+    tenant->counter += tokens / tenant->weight;
+    alone_tokens_ = alone() ? std::min(kAloneTokens, alone_tokens_ + tokens) : 0;
+  }
 
   bool alone() const { return active_ <= 1; }  // at most one tenant has sequences
+  // Whether several tenants have sequences, or had not long ago, so that another one may come at any time.
+  bool shared() const { return !alone() || alone_tokens_ < kAloneTokens; }
   size_t remembered() const { return tenants_.size(); }
 
  private:
@@ -50,6 +59,7 @@ class FairShares {
 
   std::map<std::string, Tenant> tenants_;
   int active_ = 0;
+  int64_t alone_tokens_ = kAloneTokens;  // computed since two tenants had sequences; at most kAloneTokens
 };
 
 }  // namespace prefixd

@@ -357,7 +357,7 @@ void Scheduler::Commit(const PlannedChunk& chunk) {
        cache_->Commit(s.lease, {s.tokens.data(), static_cast<size_t>(to)}, s.computing > 0 ? kByStep : kNo))
     CountWritten(s, run);
   s.write_mark = std::max(s.write_mark, to / cache_->block_tokens() * cache_->block_tokens());
-  if (s.tenant != nullptr) FairShares::Charge(s.tenant, chunk.tokens);
+  if (s.tenant != nullptr) shares_.Charge(s.tenant, chunk.tokens);
   recomputed_tokens_ += static_cast<uint64_t>(std::max(0, std::min(to, s.high_water) - from));
   int news = std::max(0, std::min(to, s.prompt_tokens) - std::max(from, s.high_water));
   s.high_water = std::max(s.high_water, to);

@@ -91,6 +91,8 @@ class Scheduler {
   // The same for all of a chunk but its last token, which is computed again.
   void CommitAllButLast(PlannedChunk chunk);
 
+  // Whether another tenant may come at any time, see FairShares: then steps should be short.
+  bool shared() const { return shares_.shared(); }
   // Null: no sequence has this id.
   Sequence* Find(RequestId id) const;
   const SequenceList& queued() const { return queued_; }

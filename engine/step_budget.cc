@@ -9,6 +9,8 @@ namespace {
 // The share of the stated time that a step is planned for. The rest is for steps that take longer than
 // planned.
 constexpr double kPlannedShare = 0.8;
+// The part of the stated time that steps have while tenants share the machine.
+constexpr double kSharedPart = 0.125;
 // Prompts get at least this share of the time of the decodes. Otherwise a model whose weights alone take the
 // stated time to read would read them for a token or two of a prompt.
 constexpr double kShareOfDecodes = 0.5;
@@ -81,7 +83,7 @@ int RowCost::Fitting(double units, int position, int limit) const {
 double StepBudget::PromptUnits(double decode_units) const {
   if (step_seconds_ <= 0) return std::numeric_limits<double>::infinity();
   if (steps_ < kFirstSteps) return kLeastUnits;
-  const double planned = kPlannedShare * step_seconds_;
+  const double planned = kPlannedShare * step_seconds_ * (shared_ ? kSharedPart : 1);
   if (units_ == 0) {  // as many as certainly fit, if the largest step so far has fitted
     const double growth = largest_seconds_ < planned ? planned / largest_seconds_ : kLargestGrowth;
     return std::max(kLeastUnits, largest_ * std::min(growth, kLargestGrowth));

@@ -9,6 +9,9 @@
 // run. Prompts get what the decodes leave of the stated time, but at least half of what the decodes take. A
 // step therefore takes at most the stated time, or one and a half times as long as the decodes alone.
 //
+// While tenants share the machine, the steps are shorter: who comes waits for the end of the step in flight,
+// and should not wait much longer than its own prompt takes.
+//
 // It depends on no clock, model or thread: the caller passes the times. One owner (the engine thread).
 //
 // Invariants
@@ -62,6 +65,8 @@ class StepBudget {
   StepBudget(RowCost cost, double step_seconds) : cost_(std::move(cost)), step_seconds_(step_seconds) {}
 
   const RowCost& cost() const { return cost_; }
+  // Whether the next steps are planned for kSharedPart of the stated time.
+  void SetShared(bool shared) { shared_ = shared; }
   // Returns how many units prompts may have in a step with decodes of `decode_units`.
   double PromptUnits(double decode_units) const;
   // A step has taken `seconds`.
@@ -83,6 +88,7 @@ class StepBudget {
 
   RowCost cost_;
   double step_seconds_ = 0;
+  bool shared_ = false;
   std::optional<double> base_;  // seconds
   // The average of the steps that compute prompts. A unit takes what `seconds_` are more than `base_`, over
   // `units_`. So when `base_` changes, the prediction for such a step stays.

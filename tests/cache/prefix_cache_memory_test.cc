@@ -71,7 +71,7 @@ size_t HeapBytes() {
 }
 
 void ExpectWithinBound(const std::string& name, const Shape& shape) {
-  const PrefixCache::Options options{.block_tokens = kBlockTokens, .blocks = kBlocks};
+  const PrefixCache::Options options{.block_tokens = kBlockTokens, .blocks = kBlocks, .tenants = false};
   const size_t bound = PrefixCache::MaxMemoryBytes(options);
   const size_t before = HeapBytes();
   NoCopies copier;
@@ -87,9 +87,8 @@ void ExpectWithinBound(const std::string& name, const Shape& shape) {
   EXPECT_LE(heap, bound) << name;
   testing::Test::RecordProperty(name, std::to_string(bound) + " bound, " + std::to_string(heap) + " heap, " +
                                           std::to_string(cache.memory_bytes()) + " counted");
-  // The bound is of use: it is below six times what the cheapest shape takes. It has room for what tenants
-  // with shares and retention need, and here is neither.
-  EXPECT_LT(bound, 6 * cache.memory_bytes()) << name;
+  // The bound is of use: it is below five times what the cheapest shape takes.
+  EXPECT_LT(bound, 5 * cache.memory_bytes()) << name;
 }
 
 TEST(PrefixCacheMemory, StaysBelowItsBoundWhateverThePrefixesAre) {
@@ -147,6 +146,8 @@ TEST(PrefixCacheMemory, TheBoundFollowsTheOptions) {
   EXPECT_EQ(bound(32, 10'000, 0) - bound(16, 10'000, 0), known_tokens);
   EXPECT_GT(bound(16, 20'000, 0), bound(16, 10'000, 0) + 10'000 * 5 * 80);  // 80 bytes for each node
   EXPECT_GT(bound(16, 10'000, 10'000), bound(16, 10'000, 0) + 10'000 * 80);
+  EXPECT_GE(bound(16, 10'000, 0) - PrefixCache::MaxMemoryBytes({.blocks = 10'000, .tenants = false}),
+            TenantEviction::MaxMemoryBytes(10'000, 0));
   const auto with_disk = [](uint32_t max_transfers) {
     return PrefixCache::MaxMemoryBytes({.blocks = 10'000, .disk = true, .max_transfers = max_transfers});
   };

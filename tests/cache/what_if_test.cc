@@ -139,7 +139,7 @@ TEST(WhatIf, TheMemoryDoesNotGrowWithTheTiers) {
     return WhatIf::MaxMemoryBytes({.block_tokens = kBlockTokens, .blocks = {blocks, blocks, blocks}});
   };
   EXPECT_LE(bytes(uint64_t{1} << 40), bytes(1024) + 1);
-  EXPECT_LT(bytes(1024), size_t{40} << 20);
+  EXPECT_LT(bytes(1024), size_t{36} << 20);
   EXPECT_EQ(bytes(0), 0u);
 }
 

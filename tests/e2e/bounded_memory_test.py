@@ -8,13 +8,12 @@ PREFIXD_FULL=1 runs more of everything, for some minutes.
 import json
 import os
 import random
-import socket
 import threading
 import time
 
 import pytest
 
-from daemon import PATIENCE, Daemon, wait_until
+from daemon import PATIENCE, Daemon, dial, wait_until
 
 FULL = os.environ.get("PREFIXD_FULL") == "1"
 MIB = 1 << 20
@@ -92,8 +91,7 @@ def head(path, length):
 
 def send(daemon, path, body):
     """Sends a request and returns its socket. The body may be cut off when the daemon refuses it early."""
-    host, port = daemon.url.removeprefix("http://").rsplit(":", 1)
-    connection = socket.create_connection((host, int(port)), PATIENCE)
+    connection = dial(daemon.url)
     try:
         connection.sendall(head(path, len(body)))
         connection.sendall(body)

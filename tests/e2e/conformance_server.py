@@ -3,15 +3,13 @@
 The server is the one at PREFIXD_URL, or else a daemon with the demo model on a free port.
 """
 
-import http.client
 import json
 import os
-import urllib.parse
 
 import openai
 import pytest
 
-from daemon import Daemon
+from daemon import Daemon, http_connection
 
 USER = [{"role": "user", "content": "What is prefixd?"}]
 GREEDY = {"temperature": 0}
@@ -23,14 +21,12 @@ class Server:
 
     def __init__(self, url):
         self.url = url
-        parsed = urllib.parse.urlsplit(url)
-        self.host, self.port = parsed.hostname, parsed.port
         self.client = openai.OpenAI(base_url=url + "/v1", api_key="any", max_retries=0)
         self.model = self.client.models.list().data[0].id
 
     def raw(self, method, path, body=None, headers=None):
         """Returns (status, headers with names in lower case, bytes). A `body` of bytes is sent unchanged."""
-        connection = http.client.HTTPConnection(self.host, self.port, timeout=60)
+        connection = http_connection(self.url)
         text = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
         connection.request(method, path, text,
                            headers if headers is not None else {"Content-Type": "application/json"})

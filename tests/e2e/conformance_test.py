@@ -3,7 +3,6 @@
 The numbers in the names of the tests are rows of the conformance checklist.
 """
 
-import http.client
 import json
 import math
 import socket
@@ -14,7 +13,7 @@ import openai
 import pytest
 
 from conformance_server import USER, parse_events, server
-from daemon import Daemon
+from daemon import Daemon, dial, http_connection
 
 
 # Transport and routing
@@ -85,7 +84,7 @@ def test_13_content_types(server):
 
 
 def test_15_keep_alive_chunks_and_pipelines(server):
-    connection = http.client.HTTPConnection(server.host, server.port, timeout=60)
+    connection = http_connection(server.url)
     for _ in range(100):
         connection.request("GET", "/health")
         response = connection.getresponse()
@@ -96,7 +95,7 @@ def test_15_keep_alive_chunks_and_pipelines(server):
     response = connection.getresponse()
     assert response.status == 200 and json.loads(response.read())["choices"]
     connection.close()
-    with socket.create_connection((server.host, server.port), 60) as two:
+    with dial(server.url) as two:
         head = f"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode()
         two.sendall(head + body + b"GET /version HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         text = b""
@@ -107,8 +106,7 @@ def test_15_keep_alive_chunks_and_pipelines(server):
 
 def test_16_slow_body():
     with Daemon("--header-seconds", "1") as daemon:
-        host, port = daemon.url.removeprefix("http://").rsplit(":", 1)
-        with socket.create_connection((host, int(port)), 60) as slow:
+        with dial(daemon.url) as slow:
             slow.sendall(b"POST /v1/completions HTTP/1.1\r\nHo")
             assert daemon.get("/health")[0] == 200
             assert slow.recv(65536).startswith(b"HTTP/1.1 408")
@@ -363,7 +361,7 @@ def test_65_disconnect_ends_the_request(server):
     for how in ("fin", "rst"):
         fields = {"prompt": "prefixd", "max_tokens": 1500, "ignore_eos": True, "stream": True}
         body = json.dumps(fields).encode()
-        connection = socket.create_connection((server.host, server.port), 60)
+        connection = dial(server.url)
         head = f"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
         connection.sendall(head.encode() + body)
         assert connection.recv(65536)

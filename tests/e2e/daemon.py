@@ -14,6 +14,7 @@ import subprocess
 import tempfile
 import threading
 import time
+import urllib.parse
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 PROGRAM = pathlib.Path(os.environ.get("PREFIXD_PROGRAM", ROOT / "build/release/prefixd"))
@@ -35,7 +36,32 @@ TLS = None  # the certificate and key of all daemons
 if os.environ.get("PREFIXD_TEST_TLS") == "1":
     _FOLDER = tempfile.TemporaryDirectory()
     TLS = make_certificate(_FOLDER.name)
-    os.environ["SSL_CERT_FILE"] = str(TLS[0])
+    os.environ["SSL_CERT_FILE"] = os.environ["REQUESTS_CA_BUNDLE"] = str(TLS[0])
+
+
+def reloaded(option):
+    """Returns the words of the log on a reload of the option. Over TLS it reads the certificate, too."""
+    return f"reloaded changed={option}" if TLS is None else f'reloaded changed="{option} tls-cert"'
+
+
+def address_of(url):
+    parsed = urllib.parse.urlsplit(url)
+    return parsed.hostname, parsed.port
+
+
+def http_connection(url, certificate=None):
+    """Returns a connection to the server of the URL. `certificate`: what it trusts, too."""
+    if not url.startswith("https:"):
+        return http.client.HTTPConnection(*address_of(url), timeout=PATIENCE)
+    trust = ssl.create_default_context(cafile=certificate)
+    return http.client.HTTPSConnection(*address_of(url), timeout=PATIENCE, context=trust)
+
+
+def dial(url, certificate=None):
+    """Returns a socket that is connected to the server of the URL, over TLS if it takes TLS."""
+    connection = http_connection(url, certificate)
+    connection.connect()
+    return connection.sock
 
 
 def run(*arguments, environment=None, program=PROGRAM):
@@ -110,11 +136,7 @@ class Daemon:
         self.process.stderr.close()
 
     def connect(self):
-        host, port = self.url.removeprefix("http://").removeprefix("https://").rsplit(":", 1)
-        if self.certificate is None:
-            return http.client.HTTPConnection(host, int(port), timeout=PATIENCE)
-        trust = ssl.create_default_context(cafile=self.certificate)
-        return http.client.HTTPSConnection(host, int(port), timeout=PATIENCE, context=trust)
+        return http_connection(self.url, self.certificate)
 
     def request(self, method, path, body=None, headers=None):
         """Sends a JSON request. Returns (status, headers, text)."""

@@ -14,7 +14,7 @@ import threading
 
 import pytest
 
-from daemon import MODEL, PATIENCE, PROGRAM, Daemon, run, wait_until
+from daemon import MODEL, PATIENCE, PROGRAM, Daemon, reloaded, run, wait_until
 
 REQUESTS = int(os.environ.get("PREFIXD_KEY_REQUESTS", "400"))
 SECRET = "sk-live-0123456789abcdef"
@@ -95,7 +95,7 @@ def test_keys_change_under_load_and_a_broken_file_changes_nothing(tmp_path):
         thread.start()
         for round in range(3):
             keys.write_text("sk-stays\nsk-new\n")
-            reload(daemon, "reloaded changed=api-keys")
+            reload(daemon, reloaded("api-keys"))
             assert (status(daemon, SECRET), status(daemon, "sk-new")) == (401, 200)
             keys.write_text(f"sk-stays\n{entry}{entry.strip()} quota=1\n")
             reload(daemon, "reload refused; nothing has changed")
@@ -104,7 +104,7 @@ def test_keys_change_under_load_and_a_broken_file_changes_nothing(tmp_path):
             assert ready["ready"] and ready["state"] == "degraded"
             assert ready["checks"]["configuration"].startswith("failed: the last reload was refused")
             keys.write_text(f"sk-stays\n{entry}")
-            reload(daemon, "reloaded changed=api-keys")
+            reload(daemon, reloaded("api-keys"))
             assert (status(daemon, SECRET), status(daemon, "sk-new")) == (200, 401)
             assert configuration(daemon) == "ok"
         stop.set()
@@ -138,7 +138,7 @@ def test_limits_of_a_tenant_change_by_a_reload_and_its_figures_are_exact(tmp_pat
             assert headers["x-ratelimit-limit-requests"] == "1000"
             assert int(headers["x-ratelimit-remaining-tokens"]) <= 10**9
         write(60)
-        reload(daemon, "reloaded changed=api-keys")
+        reload(daemon, reloaded("api-keys"))
         codes = [ask(max_tokens=1) for _ in range(5)]
         refused = [headers for code, headers, _ in codes if code == 429]
         assert refused and all(1 <= int(headers["Retry-After"]) <= 60 for headers in refused)

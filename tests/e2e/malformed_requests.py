@@ -23,7 +23,7 @@ import threading
 import time
 
 import malformed_bodies
-from daemon import Daemon, PATIENCE
+from daemon import Daemon, PATIENCE, TLS
 from raw_client import Reader, connect, read_response
 
 OPTIONS = ["--context", 256, "--max-sequences", 8, "--max-queue", 64]
@@ -138,6 +138,8 @@ class Client:
                 leaves = dice.random()
                 if leaves < 0.2:  # with a reset
                     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+                    return
+                if TLS is not None:  # Python's cannot read after it has ended sending
                     return
                 sock.shutdown(socket.SHUT_WR)
                 if leaves < 0.3:

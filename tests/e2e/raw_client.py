@@ -2,15 +2,13 @@
 
 import http.client
 import json
-import socket
 import weakref
 
-from daemon import PATIENCE
+from daemon import dial
 
 
 def connect(daemon):
-    host, port = daemon.url.removeprefix("http://").rsplit(":", 1)
-    return socket.create_connection((host, int(port)), timeout=PATIENCE)
+    return dial(daemon.url, daemon.certificate)
 
 
 def request_bytes(path, body, *headers, method="POST"):

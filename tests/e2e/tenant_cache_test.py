@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from daemon import Daemon
+from daemon import Daemon, reloaded
 from keys_test import hash_key, reload
 
 ALICE, BOB = "sk-alice-0123456789abcdef", "sk-bob-0123456789abcdefgh"
@@ -69,7 +69,7 @@ def test_a_flood_evicts_nothing_that_is_guaranteed(keys):
         flood(1000)
         assert cache_bytes(daemon) is None, "alice has no limit of the cache"
         keys.write("--guaranteed-device-cache", str(20 * block), "--guaranteed-host-cache", str(20 * block))
-        reload(daemon, "reloaded changed=api-keys")
+        reload(daemon, reloaded("api-keys"))
         for seed in (1, 2):
             ask(daemon, ALICE, prompt(seed), **({"cache_salt": "x"} if seed == 2 else {}))
         before = cache_bytes(daemon)
@@ -88,7 +88,7 @@ def test_a_flood_evicts_nothing_that_is_guaranteed(keys):
         assert ask(daemon, ALICE, prompt(1)) == 160, "the shares of before stay"
 
         keys.write("--max-device-cache", str(4 * block))
-        reload(daemon, "reloaded changed=api-keys")
+        reload(daemon, reloaded("api-keys"))
         assert ask(daemon, ALICE, prompt(7)) == 0
         assert cache_bytes(daemon) == 4 * block
 

@@ -3,6 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <vector>
+
 #include "tests/engine/scheduler_world.h"
 
 namespace prefixd {
@@ -12,17 +15,17 @@ TEST(FairShares, WhoComesBackIsAheadByTheCreditAtMost) {
   FairShares shares;
   FairShares::Tenant* const flood = shares.Join({"flood", 1});
   EXPECT_TRUE(shares.alone());
-  FairShares::Charge(flood, 100'000);
+  shares.Charge(flood, 100'000);
   FairShares::Tenant* other = shares.Join({"other", 2});
   EXPECT_FALSE(shares.alone());
   EXPECT_EQ(other->counter, 100'000 - FairShares::kCredit);
-  FairShares::Charge(other, 1000);
+  shares.Charge(other, 1000);
   EXPECT_EQ(other->counter, 100'500 - FairShares::kCredit) << "its weight is 2";
   // Its credit is used up once, however often it leaves.
   shares.Leave(other);
   other = shares.Join({"other", 2});
   EXPECT_EQ(other->counter, 100'500 - FairShares::kCredit);
-  FairShares::Charge(other, 40'000);
+  shares.Charge(other, 40'000);
   shares.Leave(other);
   EXPECT_EQ(shares.remembered(), 2u) << "it has had more than its share";
   EXPECT_EQ(shares.Join({"other", 2})->counter, 120'500 - FairShares::kCredit);
@@ -30,11 +33,29 @@ TEST(FairShares, WhoComesBackIsAheadByTheCreditAtMost) {
   EXPECT_EQ(shares.remembered(), 2u) << "who owes nothing is forgotten";
 }
 
+TEST(FairShares, TheMachineIsSharedUntilOneWasAloneForLong) {
+  FairShares shares;
+  FairShares::Tenant* const flood = shares.Join({"flood", 1});
+  shares.Charge(flood, 1);
+  EXPECT_FALSE(shares.shared());
+  FairShares::Tenant* other = shares.Join({"other", 1});
+  EXPECT_TRUE(shares.shared());
+  shares.Charge(other, 1);
+  shares.Leave(other);
+  EXPECT_TRUE(shares.shared());
+  shares.Charge(flood, FairShares::kAloneTokens - 1);
+  EXPECT_TRUE(shares.shared());
+  shares.Charge(flood, 1);
+  EXPECT_FALSE(shares.shared());
+  shares.Leave(shares.Join({"flood", 1}));
+  EXPECT_FALSE(shares.shared()) << "several sequences of one tenant";
+}
+
 TEST(FairShares, NothingIsRememberedWhenNobodyHasWork) {
   FairShares shares;
   FairShares::Tenant* const one = shares.Join({"one", 1});
   FairShares::Tenant* const two = shares.Join({"two", 1});
-  FairShares::Charge(two, 1000);
+  shares.Charge(two, 1000);
   shares.Leave(two);
   EXPECT_EQ(shares.remembered(), 2u);
   shares.Leave(one);
@@ -107,6 +128,48 @@ TEST(FairScheduling, AFloodDelaysTheFirstTokenOfAnotherTwofoldAtMost) {
     EXPECT_LE(world.rows_, 64 + 2 * prompt) << "a short prompt is in a short step";
     EXPECT_EQ(world.RunningOf("flood"), 63);
     EXPECT_EQ(world.scheduler_.preemptions(), 1u) << "once, and not back and forth";
+  }
+}
+
+// A machine of so many seconds for each step and each row, whose steps may take half a second.
+struct TimedWorld : FairWorld {
+  TimedWorld(double base, double row) : FairWorld(1600, 64, kLimits) {
+    budget_ = StepBudget(RowCost(), 0.5);
+    step_seconds_ = [this, base, row] {
+      last_ = base;
+      for (const auto& [id, tokens] : chunks_) last_ += row * tokens;
+      now_ += last_;
+      return last_;
+    };
+  }
+  // Seconds until the first token of a request that comes when a step has just begun.
+  double SecondsToFirstToken(int prompt, const std::function<void()>& between) {
+    const double begun = now_ - last_;
+    StepsToFirstToken(AddOf("other", prompt, 1), between);
+    return now_ - begun;
+  }
+  double now_ = 0, last_ = 0;
+};
+
+TEST(FairScheduling, APromptBesideAFloodWaitsForNoLongStep) {
+  for (const int prompt : {40, 400}) {
+    TimedWorld alone(0.01, 0.001);
+    const auto nothing = [] {};
+    for (int i = 0; i < 20; ++i) alone.SecondsToFirstToken(prompt, nothing);
+    alone.last_ = 0;
+    const double seconds_alone = alone.SecondsToFirstToken(prompt, nothing);
+    TimedWorld world(0.01, 0.001);
+    const auto flood = [&] { Flood(world, 64); };
+    std::vector<double> times;
+    for (int i = 0; i < 60; ++i) {
+      for (int steps = 0; steps < 5 + i % 7; ++steps) {
+        flood();
+        world.CountedStep();
+      }
+      times.push_back(world.SecondsToFirstToken(prompt, flood));
+    }
+    std::sort(times.begin() + 1, times.end());  // the first waits for a step of a tenant that was alone
+    EXPECT_LT(times[57], 2.5 * seconds_alone) << prompt << " tokens; with steps of half a second 10 times";
   }
 }
 

@@ -70,6 +70,7 @@ class World {
 
   // One step; the number of rows computed.
   int Step() {
+    budget_.SetShared(scheduler_.shared());
     const auto plan = scheduler_.Plan(budget_, [&](Sequence& sequence) { admitted_.insert(sequence.id); });
     int rows = 0, prompt_logits = 0;
     std::set<const Sequence*> once;

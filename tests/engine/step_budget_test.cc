@@ -47,6 +47,19 @@ StepBudget Settled(const Machine& machine) {
   return budget;
 }
 
+TEST(StepBudget, StepsAreShortWhileTenantsShareTheMachineAndLongAgainAfterIt) {
+  for (const Machine& machine : {Machine{0.0005, 0.00002}, Machine{0.008, 0.001}, Machine{0.02, 0.0005}}) {
+    StepBudget budget = Settled(machine);
+    const double units = budget.PromptUnits(0);
+    budget.SetShared(true);
+    Decode(&budget, machine, 5, 4);
+    const double decodes = machine.Seconds({.decodes = 4});
+    EXPECT_LE(Largest(Prefill(&budget, machine, 50, 4)), std::max(kStated / 8, 1.5 * decodes) * 1.01);
+    budget.SetShared(false);
+    EXPECT_NEAR(budget.PromptUnits(0), units, units / 10) << "what a unit takes is still known";
+  }
+}
+
 TEST(StepBudget, WithoutALimitPromptsGetEverything) {
   StepBudget budget;
   budget.Observe({.decodes = 1, .prompts = 100}, 1000);
