@@ -53,6 +53,7 @@ void PrefixCache::Impl::ScanNodes(PrefixScan* scan, uint32_t most_nodes) const {
     for (const Tier at : {Tier::kDevice, Tier::kHost, Tier::kDisk})
       row.resides[static_cast<size_t>(at)] = Resides(node, at);
     row.last_use = times.Of(tree.facts(node).last_use);
+    row.pinned = tier(Tier::kDevice).retention.IsPinned(node) || tier(Tier::kHost).retention.IsPinned(node);
     if (std::ranges::find(row.resides, true) != row.resides.end()) scan->Add(row);
   }
 }

@@ -32,6 +32,7 @@ struct PrefixRow {
   uint32_t hits = 0;                   // requests that took its last block from the cache; stops at 65535
   bool branches = false;               // several prefixes go on after it
   std::array<bool, kTiers> resides{};  // tiers that have its last block
+  bool pinned = false;                 // its last block, in some tier
   std::optional<double> last_use;      // on the clock of PrefixCache::Poll
   NodeId node = kNoNode;               // of its last block, unless that has left the tree since
   // The row of the longest prefix that it continues, or -1; and its blocks after that prefix, all of them and
