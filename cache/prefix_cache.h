@@ -336,6 +336,7 @@ class PrefixCache {
   // Returns false when the tree does not have the prefix. Requires that no purge is under way.
   bool BeginPurge(const PurgeScope& scope);
   bool ContinuePurge(uint32_t most_nodes);
+  const Purged& purged() const;  // by now
   Purged EndPurge();
 
   // Keeps the blocks of a prefix in memory until Unpin, as far as half the budget of each tier's retention

@@ -274,9 +274,10 @@ struct PrefixCache::Impl {
   bool HasKv(NodeId node) const { return tree.InMemory(node) || OnDisk(tree.key(node)); }
   bool IsLoading(NodeId node) const { return loads.contains(node); }
 
-  // The parts of Scan (prefix_cache_view.cc). ScanPaths returns whether all paths are done.
+  // The parts of Scan (prefix_cache_view.cc). The last two return whether they are done.
   void ScanNodes(PrefixScan* scan, uint32_t most_nodes) const;
   bool ScanPaths(PrefixScan* scan, uint32_t most_nodes) const;
+  bool ScanRest(PrefixScan* scan, uint32_t most_nodes) const;
 
   // Loads for leases (prefix_cache_loads.cc).
   // Decides about the blocks after the path that lower tiers have, starts loads, and sets acquired.state and
