@@ -30,7 +30,7 @@ Lease PrefixCache::Open(BlockKeys* keys, Reads reads, PrefixUse use) {
   state.cache = impl_.get();
   state.keys = keys;
   state.root = impl_->tree.OpenRoot(keys->root()).root;
-  state.detached = !impl_->options.reuse;
+  state.detached = !impl_->options.reuse || impl_->IsPurging(keys->root());
   state.reads = reads == Reads::kYes;
   state.use = std::move(use);
   impl_->leases.insert(&state);
@@ -85,6 +85,10 @@ uint32_t PrefixCache::kept_blocks(Tier tier) const {
 uint32_t PrefixCache::most_kept_blocks(Tier tier) const {
   return static_cast<uint32_t>(impl_->tier(tier).retention.budget());
 }
+bool PrefixCache::BeginPurge(const PurgeScope& scope) { return impl_->BeginPurge(scope); }
+bool PrefixCache::ContinuePurge(uint32_t most_nodes) { return impl_->ContinuePurge(most_nodes); }
+const PrefixCache::Purged& PrefixCache::purged() const { return impl_->purge.value().result; }
+PrefixCache::Purged PrefixCache::EndPurge() { return impl_->EndPurge(); }
 size_t PrefixCache::nodes() const { return impl_->tree.size(); }
 size_t PrefixCache::memory_bytes() const {
   size_t bytes = impl_->tree.MemoryBytes() + impl_->ghosts.MemoryBytes() + impl_->times.MemoryBytes();

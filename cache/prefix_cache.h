@@ -314,6 +314,44 @@ class PrefixCache {
   // on, in any order. Sets *next to the node after them. Returns whether it has seen all.
   bool Report(NodeId* next, uint32_t most_nodes) const;
 
+  // Purges and pins, for operators (prefix_cache_purge.cc). From BeginPurge on, no lease takes, waits for or
+  // loads what the scope names, and leases that hold some of it keep their further blocks to themselves.
+  // ContinuePurge takes it out of the tiers in memory, without a trace, up to `most_nodes` nodes at a time,
+  // and returns whether it has seen all. What leases or transfers refer to goes when they end. What the disk
+  // has is the caller's to delete then, before EndPurge. Until EndPurge, what else lies in the scope's
+  // namespaces (kTenant, kAll) is computed and not kept.
+  struct PurgeScope {
+    enum class Kind : uint8_t { kPrefix, kTenant, kAll } kind = Kind::kAll;
+    // kPrefix: the last block of the prefix. It goes with all that continues it, and with the blocks before
+    // it, as far as they lead only to it and were taken as often.
+    NodeId node = kNoNode;
+    BlockKey key;
+    uint64_t tenant = 0;  // kTenant: the high half of its roots
+  };
+  struct Purged {
+    std::array<uint64_t, kPoolTiers> blocks{};  // by tier, those that are gone
+    uint64_t in_use = 0;                        // nodes that go when what refers to them ends
+    BlockKey root;                              // kPrefix: of the prefix
+    std::vector<BlockKey> keys;                 // kPrefix: of the nodes
+  };
+  // Returns false when the tree does not have the prefix. Requires that no purge is under way.
+  bool BeginPurge(const PurgeScope& scope);
+  bool ContinuePurge(uint32_t most_nodes);
+  const Purged& purged() const;  // by now
+  Purged EndPurge();
+
+  // Keeps the blocks of a prefix in memory until Unpin, as far as half the budget of each tier's retention
+  // goes; requests do not displace them. Running requests evict them when nothing else is left.
+  struct Pinned {
+    uint64_t prefix_blocks = 0;
+    std::array<uint64_t, kPoolTiers> blocks{};       // of these, by tier, those that are pinned now
+    std::array<uint64_t, kPoolTiers> refused{};      // beyond the budget
+    std::array<uint64_t, kPoolTiers> all{}, most{};  // pinned blocks of all prefixes, and their budget
+  };
+  // Nothing when the tree does not have the prefix.
+  std::optional<Pinned> Pin(NodeId node, const BlockKey& key);
+  std::optional<Pinned> Unpin(NodeId node, const BlockKey& key);
+
   size_t nodes() const;         // in the tree, with KV in memory or without
   size_t memory_bytes() const;  // of the tree, the states of blocks and the ghosts; without the policies
   // At most that much memory is used by a cache with these options, policies included, but not leases and

@@ -39,6 +39,10 @@ void PrefixCache::Impl::TakeFullBlocks(Lease::State& lease, std::span<const Toke
     const size_t index = lease.path.size();
     const NodeId node = tree.FindChild(lease.at(), lease.keys->key(index));
     if (node == kNoNode) break;
+    if (IsPurged(node)) {
+      Detach(lease);
+      break;
+    }
     if (!IsBlock(node, *lease.keys, tokens, index)) {
       ++stats.key_collisions;
       Detach(lease);
@@ -111,7 +115,7 @@ void PrefixCache::Impl::ClaimRest(Lease::State& lease, std::span<const TokenId> 
     bool on_device = false;
     if (in_tree) {
       // After a collision, neither this block nor a later one can enter the tree.
-      if (!IsBlock(node, *lease.keys, tokens, index)) return;
+      if (!IsBlock(node, *lease.keys, tokens, index) || IsPurged(node)) return;
       at.node = node;
       on_device = tree.block(node, Tier::kDevice) != kNoBlock;
     }
@@ -122,7 +126,7 @@ void PrefixCache::Impl::ClaimRest(Lease::State& lease, std::span<const TokenId> 
 
 void PrefixCache::Impl::CopyPart(Lease::State& lease, std::span<const TokenId> wanted, Acquired* acquired) {
   const RadixTree::Partial partial = tree.LongestPartial(lease.at(), wanted);
-  if (partial.tokens < options.min_copy_tokens || partial.tokens == 0) return;
+  if (partial.tokens < options.min_copy_tokens || partial.tokens == 0 || IsPurged(partial.node)) return;
   AddReference(partial.node);  // first, so that TakeBlock does not evict it
   const std::optional<BlockId> target = TakeBlock(Tier::kDevice, TenantOf(lease));
   if (target) {

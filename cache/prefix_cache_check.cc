@@ -123,7 +123,7 @@ void PrefixCache::Impl::CheckNode(NodeId node, const std::vector<uint32_t>& refe
     PREFIXD_CHECK(pool(at).state(block) == (held > 0 ? BlockState::kLeased : BlockState::kCached))
         << "block " << block << " of node " << node;
   }
-  PREFIXD_CHECK(tree.InMemory(node) || tree.IsGhost(node) || !tree.IsLeaf(node) || held > 0)
+  PREFIXD_CHECK(tree.InMemory(node) || tree.IsGhost(node) || !tree.IsLeaf(node) || held > 0 || IsPurged(node))
       << "nothing needs node " << node;
   PREFIXD_CHECK(!tree.IsGhost(node) || ghosts.Contains(node, tree.ghost_slot(node)))
       << "node " << node << " is a ghost that is not in the index";
@@ -178,6 +178,7 @@ void PrefixCache::Impl::CheckInvariants() const {
     PREFIXD_CHECK(tree.Contains(node) && tree.InMemory(node))
         << "node " << node << " is to be kept on the disk";
   CheckTenants();
+  CheckPurged();
   PREFIXD_CHECK(ghosts_in_tree == ghosts.size()) << ghosts.size() - ghosts_in_tree << " ghosts have no node";
   for (int i = 0; i < kPoolTiers; ++i) {
     const BlockPool& blocks = tiers[i]->pool;

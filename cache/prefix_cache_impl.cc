@@ -136,6 +136,10 @@ int PrefixCache::Impl::CommitBlock(Lease::State& lease, std::span<const TokenId>
     Detach(lease);
     return 0;
   }
+  if (IsPurged(node)) {
+    Detach(lease);
+    return 0;
+  }
   const int reusable = ReusableTokens(lease, node, content);
   KnowTokens(node, content);
   AddReference(node);
@@ -249,7 +253,7 @@ int PrefixCache::Impl::CountSharedBlocks(const BlockKeys& keys, std::span<const 
     // The ancestors of a leased node are leased, and a lease that claims a block holds the path to it. So the
     // first block that is neither leased nor claimed ends the run.
     const NodeId node = at ? tree.FindChild(*at, keys.key(index)) : kNoNode;
-    if (node != kNoNode && !IsBlock(node, keys, tokens, index)) break;
+    if (node != kNoNode && (!IsBlock(node, keys, tokens, index) || IsPurged(node))) break;
     const bool on_device = node != kNoNode && tree.block(node, Tier::kDevice) != kNoBlock;
     if (on_device ? tree.references(node) == 0 : claims.Find(keys.key(index)) == nullptr) break;
     if (node == kNoNode) {

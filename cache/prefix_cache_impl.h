@@ -41,6 +41,8 @@
 //   g. What retention keeps in a tier has a block there. Where b makes it a candidate, it is one of the
 //      retention, and every other node one of the policy. A partial block (IsPartial) is on the device alone.
 //   h. `disk_kept` has nodes in memory alone.
+//   i. A node of `purged` is referred to, or it is the start of `purge`. A lease that has one on its path is
+//      detached, so nothing is added below it.
 #pragma once
 
 #include <deque>
@@ -204,6 +206,7 @@ struct PrefixCache::Impl {
   void AddAge(NodeId node, LatencyHistogram* ages) const;
   void AdmitBlock(NodeId node, Tier tier, BlockId block);
   void RemoveBlock(NodeId node, Tier tier, MissReason reason);
+  void TakeOut(NodeId node, Tier tier);  // RemoveBlock without LoseKv
   void LoseKv(NodeId node, MissReason reason);
   void KnowTokens(NodeId node, std::span<const TokenId> tokens);
   void RemoveUnused(NodeId node);
@@ -249,6 +252,18 @@ struct PrefixCache::Impl {
   bool IsKept(NodeId node) const;
   bool IsPartial(NodeId node) const;
 
+  // Purges and pins (prefix_cache_purge.cc).
+  bool IsPurged(NodeId node) const { return !purged.empty() && purged.contains(node); }
+  bool IsPurging(const BlockKey& root) const;
+  void DetachPurged(Lease::State& lease);
+  bool IsInTree(NodeId node, const BlockKey& key) const;
+  bool BeginPurge(const PurgeScope& scope);
+  bool ContinuePurge(uint32_t most_nodes);
+  Purged EndPurge();
+  uint32_t PurgeOrMark(NodeId node);  // returns the cost, in nodes that are looked at
+  void PurgeNode(NodeId node);        // requires that nothing refers to it
+  Pinned PinPath(NodeId node, bool pin);
+
   // Transfers (prefix_cache_transfers.cc).
   bool HasLowerTier() const { return port != nullptr; }
   bool OnDisk(const BlockKey& key) const { return options.disk && port->OnDisk(key); }
@@ -259,9 +274,10 @@ struct PrefixCache::Impl {
   bool HasKv(NodeId node) const { return tree.InMemory(node) || OnDisk(tree.key(node)); }
   bool IsLoading(NodeId node) const { return loads.contains(node); }
 
-  // The parts of Scan (prefix_cache_view.cc). ScanPaths returns whether all paths are done.
+  // The parts of Scan (prefix_cache_view.cc). The last two return whether they are done.
   void ScanNodes(PrefixScan* scan, uint32_t most_nodes) const;
   bool ScanPaths(PrefixScan* scan, uint32_t most_nodes) const;
+  bool ScanRest(PrefixScan* scan, uint32_t most_nodes) const;
 
   // Loads for leases (prefix_cache_loads.cc).
   // Decides about the blocks after the path that lower tiers have, starts loads, and sets acquired.state and
@@ -322,6 +338,7 @@ struct PrefixCache::Impl {
   void CheckNode(NodeId node, const std::vector<uint32_t>& references) const;
   void CheckClaims() const;
   void CheckTenants() const;
+  void CheckPurged() const;
   void CheckTransfers(std::vector<uint32_t>* references, std::vector<uint32_t>* device_owners,
                       std::vector<uint32_t>* host_owners) const;
 
@@ -363,6 +380,16 @@ struct PrefixCache::Impl {
   uint64_t pending_disk_blocks = 0;  // queued spills and running ones with `to_disk`
   // How the disk keeps, or will keep, the records of nodes. A time may have come already.
   std::unordered_map<NodeId, Retention::Kept> disk_kept;
+  struct ActivePurge {
+    PurgeScope scope;
+    NodeId start = kNoNode;                           // kPrefix: the first node that goes
+    NodeId next = 0;                                  // otherwise: the node to look at next
+    std::vector<std::pair<NodeId, BlockKey>> to_see;  // kPrefix
+    Purged result;
+  };
+  std::optional<ActivePurge> purge;
+  // Nodes that go when nothing refers to them any more, and the start of `purge`. Nobody takes them.
+  std::unordered_set<NodeId> purged;
   bool spills_all = false;   // since SpillAll
   bool device_lost = false;  // since LoseDevice
   uint64_t next_transfer = 1;

@@ -62,7 +62,7 @@ void PrefixCache::Impl::FindRun(const Lease::State& lease, std::span<const Token
     const BlockKey& key = lease.keys->key(index);
     const NodeId node = in_tree ? tree.FindChild(at, key) : kNoNode;
     in_tree = node != kNoNode;
-    if (in_tree && !IsBlock(node, *lease.keys, tokens, index)) return;
+    if (in_tree && (!IsBlock(node, *lease.keys, tokens, index) || IsPurged(node))) return;
     if (in_tree) at.node = node;
     if (index < from) continue;
     Tier tier = Tier::kDisk;
@@ -328,7 +328,7 @@ void PrefixCache::Impl::EndLoad(const Running& load, const FinishedTransfer& fin
   if (result == TransferResult::kOk && load.from == Tier::kHost)
     tier(Tier::kHost).eviction.Hit(node, UseOf(node));
   // A lease may have computed and committed the block meanwhile.
-  if (result == TransferResult::kOk && tree.block(node, Tier::kDevice) == kNoBlock) {
+  if (result == TransferResult::kOk && tree.block(node, Tier::kDevice) == kNoBlock && !IsPurged(node)) {
     if (load.from == Tier::kDisk) budget.Loaded();
     AdmitBlock(node, Tier::kDevice, load.to_block);
     if (load.from == Tier::kDisk) TellStored(node, Tier::kDisk);

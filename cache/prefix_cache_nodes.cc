@@ -58,7 +58,12 @@ void PrefixCache::Impl::DropReference(NodeId node) {
     UpdateCandidate(node, at);
     UpdateCandidate(tree.parent(node), at);
   }
-  RemoveUnused(node);
+  if (IsPurged(node)) {
+    if (!purge || node != purge->start) purged.erase(node);
+    PurgeNode(node);
+  } else {
+    RemoveUnused(node);
+  }
 }
 
 void PrefixCache::Impl::GiveBack(std::span<const NodeId> nodes, uint8_t request_class) {
@@ -114,6 +119,11 @@ void PrefixCache::Impl::AdmitBlock(NodeId node, Tier at, BlockId block) {
 }
 
 void PrefixCache::Impl::RemoveBlock(NodeId node, Tier at, MissReason reason) {
+  TakeOut(node, at);
+  LoseKv(node, reason);
+}
+
+void PrefixCache::Impl::TakeOut(NodeId node, Tier at) {
   const BlockId block = tree.block(node, at);
   TellRemoved(node, at);
   if (tree.references(node) > 0) SetLeased(node, at, false);
@@ -124,7 +134,6 @@ void PrefixCache::Impl::RemoveBlock(NodeId node, Tier at, MissReason reason) {
   UpdateCandidate(tree.parent(node), at);
   tier(at).eviction.Remove(node, UseOf(node));
   tier(at).retention.Forget(node);
-  LoseKv(node, reason);
 }
 
 void PrefixCache::Impl::TellStored(NodeId node, Tier at) const {
@@ -169,7 +178,7 @@ void PrefixCache::Impl::KnowTokens(NodeId node, std::span<const TokenId> tokens)
 // Removes `node` from the tree if nothing needs it, then its parent, and so on.
 void PrefixCache::Impl::RemoveUnused(NodeId node) {
   while (node != kNoNode && tree.IsLeaf(node) && !tree.InMemory(node) && !tree.IsGhost(node) &&
-         tree.references(node) == 0) {
+         tree.references(node) == 0 && !IsPurged(node)) {
     const NodeId parent = tree.parent(node);
     tree.Remove(node);
     node = parent;

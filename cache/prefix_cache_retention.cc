@@ -175,6 +175,7 @@ void PrefixCache::Impl::KeepTail(Lease::State& lease) {
   if (const RadixTree::Partial there = tree.LongestPartial(lease.at(), lease.tail);
       there.tokens == static_cast<int>(lease.tail.size())) {
     node = there.node;
+    if (IsPurged(node)) return;
   } else {
     lease.tail.resize(static_cast<size_t>(block_tokens), kNoToken);
     const NodeId parent = lease.path.empty() ? kNoNode : lease.path.back();

@@ -59,7 +59,7 @@ void PrefixCache::Impl::StartTransfer(NodeId node, Tier from, Tier to, BlockId t
 // --- Spills ---
 
 bool PrefixCache::Impl::IsBoundForDisk(NodeId node) const {
-  if (!options.disk || !IsReadable(node) || IsPartial(node)) return false;
+  if (!options.disk || !IsReadable(node) || IsPartial(node) || IsPurged(node)) return false;
   const RadixTree::Facts& facts = tree.facts(node);
   const bool passes_filter = options.write_through || spills_all || facts.hits > 0 || facts.admissions >= 2 ||
                              IsKept(node) || IsToBeOnDisk(node);
@@ -67,7 +67,7 @@ bool PrefixCache::Impl::IsBoundForDisk(NodeId node) const {
 }
 
 std::optional<Tier> PrefixCache::Impl::SpillTarget(NodeId node) const {
-  if (IsPartial(node)) return std::nullopt;
+  if (IsPartial(node) || IsPurged(node)) return std::nullopt;
   const bool on_host = tree.block(node, Tier::kHost) != kNoBlock;
   const bool on_device = !device_lost && tree.block(node, Tier::kDevice) != kNoBlock;
   if (options.host_blocks > 0 && !on_host && on_device) return Tier::kHost;
@@ -172,7 +172,9 @@ void PrefixCache::Impl::EndSpill(const Running& spill, TransferResult result) {
   spills.erase(spill.node);
   if (spill.to_disk) --pending_disk_blocks;
   ++stats.spills[static_cast<size_t>(result)];
-  if (spill.to == Tier::kDisk && result == TransferResult::kOk) {
+  if (spill.to == Tier::kDisk && result == TransferResult::kOk && IsPurged(spill.node)) {
+    port->Drop(tree.key(spill.node));
+  } else if (spill.to == Tier::kDisk && result == TransferResult::kOk) {
     TellStored(spill.node, Tier::kDisk);
     TellDisk(spill.node);
   }

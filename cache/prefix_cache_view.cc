@@ -27,11 +27,11 @@ PrefixCache::MissPlace PrefixCache::PlaceOfMiss(const Lease& lease, std::span<co
 }
 
 bool PrefixCache::Scan(PrefixScan* scan, uint32_t most_nodes) const {
-  if (scan->on_paths()) return impl_->ScanPaths(scan, most_nodes);
+  if (scan->on_paths()) return impl_->ScanPaths(scan, most_nodes) && impl_->ScanRest(scan, most_nodes);
   impl_->ScanNodes(scan, most_nodes);
   if (scan->next < impl_->tree.end()) return false;
   scan->BeginPaths();
-  return impl_->ScanPaths(scan, most_nodes);
+  return false;
 }
 
 void PrefixCache::Impl::ScanNodes(PrefixScan* scan, uint32_t most_nodes) const {
@@ -53,6 +53,7 @@ void PrefixCache::Impl::ScanNodes(PrefixScan* scan, uint32_t most_nodes) const {
     for (const Tier at : {Tier::kDevice, Tier::kHost, Tier::kDisk})
       row.resides[static_cast<size_t>(at)] = Resides(node, at);
     row.last_use = times.Of(tree.facts(node).last_use);
+    row.pinned = tier(Tier::kDevice).retention.IsPinned(node) || tier(Tier::kHost).retention.IsPinned(node);
     if (std::ranges::find(row.resides, true) != row.resides.end()) scan->Add(row);
   }
 }
@@ -66,7 +67,7 @@ bool PrefixCache::Impl::ScanPaths(PrefixScan* scan, uint32_t most_nodes) const {
       scan->NextPath();  // the node has left the tree since
       continue;
     }
-    ++row.own_blocks;
+    scan->AddOwn(place.node);
     for (const Tier at : {Tier::kDevice, Tier::kHost, Tier::kDisk})
       row.own_blocks_in[static_cast<size_t>(at)] += Resides(place.node, at) ? 1 : 0;
     place.node = tree.parent(place.node);
@@ -77,6 +78,23 @@ bool PrefixCache::Impl::ScanPaths(PrefixScan* scan, uint32_t most_nodes) const {
     if (place.node == kNoNode || row.parent >= 0) scan->NextPath();
   }
   return scan->place().row == nullptr;
+}
+
+// A node is looked at once, and once more on the way from the first node below it that is seen.
+bool PrefixCache::Impl::ScanRest(PrefixScan* scan, uint32_t most_nodes) const {
+  std::vector<NodeId> path;
+  for (size_t seen = 0; scan->next_rest < tree.end() && seen < most_nodes; ++scan->next_rest, ++seen) {
+    path.clear();
+    std::optional<int> row;
+    NodeId node = tree.Contains(scan->next_rest) ? scan->next_rest : kNoNode;
+    for (; node != kNoNode && !row; node = tree.parent(node)) {
+      row = scan->RowAbove(node);
+      if (!row) path.push_back(node);
+    }
+    for (const NodeId each : path) scan->AddRest(each, row.value_or(-1), tree.root_key(each).high);
+    seen += path.size();
+  }
+  return scan->next_rest >= tree.end();
 }
 
 bool PrefixCache::Report(NodeId* next, uint32_t most_nodes) const {

@@ -31,7 +31,10 @@ void PrefixScan::BeginPaths() {
   PREFIXD_CHECK(!on_paths_);
   on_paths_ = true;
   std::ranges::sort(rows_, IsWorthMore);
-  for (size_t i = 0; i < rows_.size(); ++i) row_of_node_[rows_[i].node] = static_cast<int>(i);
+  for (size_t i = 0; i < rows_.size(); ++i) {
+    row_of_node_[rows_[i].node] = static_cast<int>(i);
+    rest_of_tenants_[rows_[i].root.high] = 0;
+  }
   NextPath();
 }
 
@@ -46,6 +49,38 @@ int PrefixScan::RowAt(NodeId node, const BlockKey& key) const {
   const auto found = row_of_node_.find(node);
   return found != row_of_node_.end() && rows_[static_cast<size_t>(found->second)].key == key ? found->second
                                                                                              : -1;
+}
+
+void PrefixScan::SetMark(NodeId node, int mark) {
+  const size_t chunk = node / kChunkNodes;
+  if (chunk >= marks_.size()) marks_.resize(chunk + 1);
+  if (marks_[chunk] == nullptr) marks_[chunk] = std::make_unique<std::array<Mark, kChunkNodes>>();
+  (*marks_[chunk])[node % kChunkNodes] = static_cast<Mark>(mark);
+}
+
+void PrefixScan::AddOwn(NodeId node) {
+  const int row = static_cast<int>(next_path_) - 1;
+  ++place_.row->own_blocks;
+  SetMark(node, node == place_.row->node ? 2 + row : -1 - row);
+}
+
+std::optional<int> PrefixScan::RowAbove(NodeId node) const {
+  const size_t chunk = node / kChunkNodes;
+  if (chunk >= marks_.size() || marks_[chunk] == nullptr) return std::nullopt;
+  const int mark = (*marks_[chunk])[node % kChunkNodes];
+  if (mark == 0) return std::nullopt;
+  return mark > 0 ? mark - 2 : rows_[static_cast<size_t>(-1 - mark)].parent;
+}
+
+void PrefixScan::AddRest(NodeId node, int row, uint64_t tenant) {
+  SetMark(node, 2 + row);
+  if (row >= 0) {
+    ++rows_[static_cast<size_t>(row)].rest_blocks;
+  } else if (const auto known = rest_of_tenants_.find(tenant); known != rest_of_tenants_.end()) {
+    ++known->second;
+  } else {
+    ++rest_of_others_;
+  }
 }
 
 std::vector<PrefixRow> PrefixScan::Rows() const {

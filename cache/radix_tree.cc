@@ -114,6 +114,15 @@ void RadixTree::RemoveRootIfUnused(Root* root) {
 
 // --- Lookup ---
 
+std::vector<NodeId> RadixTree::ChildrenOf(NodeId node) const {
+  const uint32_t children = At(node).children;
+  if (children == kNoChild) return {};
+  if (!IsBranch(children)) return {children};
+  std::vector<NodeId> found;
+  for (const auto& [key, child] : BranchOf(children).by_key) found.push_back(child);
+  return found;
+}
+
 uint32_t RadixTree::ChildrenAt(const Position& at) const {
   return at.node == kNoNode ? at.root->children : At(at.node).children;
 }

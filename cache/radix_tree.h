@@ -139,6 +139,8 @@ class RadixTree {
     const uint32_t children = At(node).children;
     return children == kNoChild || IsBranch(children) ? kNoNode : children;
   }
+  // In no particular order; O(children).
+  std::vector<NodeId> ChildrenOf(NodeId node) const;
   // The parent is kNoNode when it is a root.
   NodeId parent(NodeId node) const { return At(node).parent; }
   const BlockKey& key(NodeId node) const { return At(node).key; }

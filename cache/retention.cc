@@ -44,8 +44,10 @@ size_t Retention::OwnedBy(uint64_t owner) const {
 }
 
 std::optional<NodeId> Retention::Surplus(uint64_t owner) const {
-  if (sizes_.empty() || sizes_.rbegin()->first < OwnedBy(owner) + 2) return std::nullopt;
-  return std::get<2>(*owned_.at(sizes_.rbegin()->second).begin());
+  auto most = sizes_.rbegin();
+  if (most != sizes_.rend() && most->second == kOperator) ++most;
+  if (most == sizes_.rend() || most->first < OwnedBy(owner) + 2) return std::nullopt;
+  return std::get<2>(*owned_.at(most->second).begin());
 }
 
 void Retention::SetTime(NodeId node, Entry* entry, const Kept& kept) {
@@ -71,6 +73,25 @@ bool Retention::Keep(NodeId node, const Kept& kept, uint32_t depth) {
   order_.insert(KeyOf(node, entry));
   AddOwned(node, entry);
   return true;
+}
+
+bool Retention::Pin(NodeId node, uint32_t depth) {
+  constexpr double kForever = 1e18;
+  if (IsPinned(node)) return true;
+  if (pinned() >= most_pinned()) return false;
+  const Kept kept{.until = kForever, .owner = kOperator};
+  const auto it = entries_.find(node);
+  if (it == entries_.end()) return Keep(node, kept, depth);
+  RemoveOwned(node, it->second);
+  it->second.kept.owner = kOperator;
+  AddOwned(node, it->second);
+  SetTime(node, &it->second, kept);
+  return true;
+}
+
+bool Retention::IsPinned(NodeId node) const {
+  const Kept* kept = Find(node);
+  return kept != nullptr && kept->owner == kOperator;
 }
 
 void Retention::Use(NodeId node, double now) {

@@ -57,11 +57,20 @@ class Retention {
     uint64_t owner = 0;  // whose part of the budget it takes: that of the first request that keeps it
   };
 
+  // The owner of what operators pin. It has at most half of the budget, and gives up nothing.
+  static constexpr uint64_t kOperator = std::numeric_limits<uint64_t>::max();
+
   explicit Retention(size_t budget) : budget_(budget) {}
 
   // Keeps the node, or keeps it longer. Returns false, and changes nothing, when it is not kept yet and the
   // budget is used.
   bool Keep(NodeId node, const Kept& kept, uint32_t depth);
+  // Pins the node: kOperator keeps it, and did another before. Returns false, and changes nothing, when it is
+  // not pinned yet and there is no room for it.
+  bool Pin(NodeId node, uint32_t depth);
+  bool IsPinned(NodeId node) const;
+  size_t pinned() const { return OwnedBy(kOperator); }
+  size_t most_pinned() const { return budget_ / 2; }
   // The node to give up so that `owner` can keep another one: of the owner that keeps the most, if that is at
   // least two more than `owner` keeps.
   std::optional<NodeId> Surplus(uint64_t owner) const;

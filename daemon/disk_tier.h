@@ -63,6 +63,7 @@ class DiskTier final : public BlockStore {
   uint64_t capacity() const override { return options_.capacity; }
   uint64_t max_record_bytes() const override;
 
+  bool is_open() const { return store() != nullptr; }
   DiskTierStats stats() const;
 
  private:

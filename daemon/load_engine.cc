@@ -79,6 +79,12 @@ Result<LoadedEngine> Load(const Options& options, const ServePlan& plan, const C
   PREFIXD_ASSIGN_OR_RETURN(loaded.engine,
                            Engine::Create(engine, loaded.model->runner.get(), loaded.backend.get(), clock,
                                           loaded.tiers->lower_tiers()));
+  loaded.actions = std::make_unique<CacheActions>(
+      &loaded.engine->view(),
+      [tiers = loaded.tiers.get()](const auto& matches, const std::atomic<bool>& stop) {
+        return tiers->DeleteRecords(matches, stop);
+      },
+      clock);
   if (loaded.events != nullptr) {
     loaded.events->Start(
         loaded.engine.get(), [tiers = loaded.tiers.get()](const BlockKey& key) { return tiers->OnDisk(key); },

@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/executor.h"
+#include "daemon/cache_actions.h"
 #include "daemon/kv_events.h"
 #include "daemon/serve_plan.h"
 #include "daemon/tiers.h"
@@ -25,6 +26,7 @@ struct LoadedEngine {
   std::unique_ptr<Tiers> tiers;
   std::unique_ptr<Executor> mask_executor;
   std::unique_ptr<Engine> engine;
+  std::unique_ptr<CacheActions> actions;  // destroyed first
 };
 
 // `draws` as in load_report.h. On an error *code is the exit code to use. Memory that a device lacks is

@@ -129,6 +129,7 @@ class ServerProcess {
     AdminContext context{.api = &context_, .listen = options_.admin_listen};
     context.facts = [this] { return Facts(); };
     context.view = view;
+    context.actions = [this] { return loading() ? nullptr : loaded_.actions.get(); };
     context.drain = [] { StopSignals::RaiseStop(); };
     context.counters = &admin_counters_;
     PREFIXD_ASSIGN_OR_RETURN(admin_, AdminServer::Start(std::move(context)));
@@ -392,6 +393,7 @@ class ServerProcess {
     admin_.reset();  // it asks the engine
     if (loaded_.events != nullptr) loaded_.events->Stop();
     closed_ = std::async(std::launch::async, [this] {
+      loaded_.actions.reset();
       loaded_.engine.reset();
       loaded_.tiers.reset();
     });

@@ -43,12 +43,12 @@ Result<std::unique_ptr<Tiers>> Tiers::Create(const TierPlan& plan, const KvLayou
                            .retained_percent = plan.disk.retained_percent,
                            .clock = clock,
                            .on_drop =
-                               [drops = tiers->drops_, on_dropped = std::move(on_dropped)](
-                                   const BlockKey& key, DropReason reason) {
+                               [drops = tiers->drops_, on_dropped](const BlockKey& key, DropReason reason) {
                                  drops->Add(key, reason);
                                  if (on_dropped) on_dropped(key);
                                },
                            .observer = DiskObserver(plan.disk.dir)};
+    tiers->on_dropped_ = std::move(on_dropped);
     Result<std::unique_ptr<DiskTier>> disk = DiskTier::Create(std::move(store));
     if (!disk.ok()) return disk.status().WithContext("disk-cache-dir");
     tiers->disk_ = *std::move(disk);
@@ -70,6 +70,28 @@ Result<std::unique_ptr<Tiers>> Tiers::Create(const TierPlan& plan, const KvLayou
   const bool submitted = tiers->spills_->TrySubmit(RunInBackground);
   PREFIXD_CHECK(submitted);
   return tiers;
+}
+
+Result<uint64_t> Tiers::DeleteRecords(const std::function<bool(const RecordHead&)>& matches,
+                                      const std::atomic<bool>& stop) {
+  uint64_t deleted = 0;
+  if (disk_ == nullptr) return deleted;
+  if (!disk_->is_open()) return Unavailable("the disk cache is out of order: " + disk_->stats().failure);
+  Status failure;
+  const Status scanned = disk_->Scan([&](const BlockKey& key, std::string_view head) {
+    const DecodedHead decoded = DecodeRecordHead(std::as_bytes(std::span(head)));
+    if (stop) failure = Unavailable("the daemon ends");
+    if (stop || decoded.defect != RecordDefect::kNone || !matches(decoded.head)) return !stop.load();
+    failure = disk_->Delete(key);
+    if (!failure.ok()) return false;
+    ++deleted;
+    if (on_dropped_) on_dropped_(key);
+    return true;
+  });
+  PREFIXD_RETURN_IF_ERROR(scanned);
+  PREFIXD_RETURN_IF_ERROR(failure);
+  if (deleted > 0) PREFIXD_RETURN_IF_ERROR(disk_->Sync());
+  return deleted;
 }
 
 LowerTiers Tiers::lower_tiers() {

@@ -4,6 +4,7 @@
 // Threads: the main thread creates it. Any thread may call the other members. It must outlive the engine.
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <memory>
 
@@ -32,6 +33,11 @@ class Tiers {
   DiskTierStats disk() const { return disk_ == nullptr ? DiskTierStats() : disk_->stats(); }
   // Whether the disk tier has a record under the key. Never waits for the disk.
   bool OnDisk(const BlockKey& key) const { return disk_ != nullptr && disk_->Contains(key); }
+  // Deletes the records that match, and makes that durable. Returns how many there were. Reads the heads of
+  // all records, and waits for the disk. Ends early, with kUnavailable, when `stop` is true. The bytes stay
+  // in their segments until these are rewritten. `matches` runs on the calling thread.
+  Result<uint64_t> DeleteRecords(const std::function<bool(const RecordHead&)>& matches,
+                                 const std::atomic<bool>& stop);
   // Makes durable what was spilled. May wait for the disk.
   Status SyncDisk() { return disk_ == nullptr ? Status::Ok() : disk_->Sync(); }
 
@@ -46,6 +52,7 @@ class Tiers {
   std::unique_ptr<KvPool> host_;
   std::unique_ptr<KvCopier> copier_;  // null: the host uses the memory of device blocks directly
   std::shared_ptr<DropLog> drops_;
+  std::function<void(const BlockKey&)> on_dropped_;
   std::unique_ptr<DiskTier> disk_;
   // Destroyed first: their jobs use the other members.
   std::unique_ptr<ThreadExecutor> loads_, spills_, copies_;

@@ -56,7 +56,34 @@ void EngineView::Report(const PrefixCache& cache) {
   residency_->OnReported(wanted);
 }
 
-void EngineView::Turn(const PrefixCache& cache) {
+void EngineView::Do(Job job) {
+  {
+    MutexLock lock(mutex_);
+    jobs_.push_back(std::move(job));
+    has_jobs_ = true;
+  }
+  wake_();
+}
+
+void EngineView::RunJob(PrefixCache& cache) {
+  if (!has_jobs_.load(std::memory_order_relaxed)) return;
+  Job job;
+  {
+    MutexLock lock(mutex_);
+    job = std::move(jobs_.front());
+    jobs_.pop_front();
+    has_jobs_ = !jobs_.empty();
+  }
+  if (!job(cache)) {
+    MutexLock lock(mutex_);
+    jobs_.push_front(std::move(job));
+    has_jobs_ = true;
+  }
+  wake_();  // to go on, or because requests may go on
+}
+
+void EngineView::Turn(PrefixCache& cache) {
+  RunJob(cache);
   Report(cache);
   if (!scan_) {
     if (asked_.load(std::memory_order_relaxed) < 0) return;
@@ -64,8 +91,12 @@ void EngineView::Turn(const PrefixCache& cache) {
     scan_.emplace(kMostPrefixes);
   }
   if (!cache.Scan(&*scan_, kNodesPerTurn)) return wake_();
-  PrefixTable table{
-      .asked = scan_asked_, .nodes = cache.nodes(), .prefixes = scan_->prefixes, .rows = scan_->Rows()};
+  PrefixTable table{.asked = scan_asked_,
+                    .nodes = cache.nodes(),
+                    .prefixes = scan_->prefixes,
+                    .rows = scan_->Rows(),
+                    .rest_of_tenants = scan_->rest_of_tenants(),
+                    .rest_of_others = scan_->rest_of_others()};
   scan_.reset();
   MutexLock lock(mutex_);
   prefixes_ = std::move(table);

@@ -1,7 +1,7 @@
 // EngineView: what an operator can ask of the engine beside its statistics: the requests that ended last,
 // with the place and the reason of their first miss, and the cached prefixes that have saved most. It holds
 // ids, hashes, offsets and counts; never a token or a text. Beside that it tells the listener of residency
-// the whole tree, when that wants a report.
+// the whole tree, when that wants a report, and runs jobs of operators on the cache.
 //
 // Threads: any thread calls the members of the first part. The engine thread calls Add and Turn. The mutex is
 // held for the copy of a bounded list; nothing waits for the engine thread.
@@ -10,12 +10,14 @@
 //   1. At most kMostRequests requests and kMostPrefixes prefixes are held.
 //   2. A turn looks at no more than kNodesPerTurn nodes of the tree for each of the two, and at none when
 //      nobody has asked.
+//   3. A turn runs one job once. A job does as much each time as a step may wait for.
 #pragma once
 
 #include <atomic>
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -34,6 +36,10 @@ struct PrefixTable {
   double asked = 0;                  // the time of the question that it answers, on the engine's clock
   uint64_t nodes = 0, prefixes = 0;  // of the tree when it was seen to its end; prefixes that were hit
   std::vector<PrefixRow> rows;       // those of greatest worth first
+  // Nodes that belong to no row and continue none, by tenant (the high half of its roots); those of tenants
+  // without a row together.
+  std::map<uint64_t, uint64_t> rest_of_tenants;
+  uint64_t rest_of_others = 0;
 };
 
 class EngineView {
@@ -59,12 +65,18 @@ class EngineView {
   void AskForPrefixes(double now);
   std::optional<PrefixTable> prefixes() const;  // the last answer
 
+  // Has the engine thread call `job` once in each turn until it returns true. Jobs run in order, one at a
+  // time. One that is left when the engine ends is not run.
+  using Job = std::function<bool(PrefixCache& cache)>;
+  void Do(Job job);
+
   // The sequence has ended.
   void Add(const Sequence& sequence, FinishReason finish);
-  void Turn(const PrefixCache& cache);
+  void Turn(PrefixCache& cache);
 
  private:
   void Report(const PrefixCache& cache);
+  void RunJob(PrefixCache& cache);
 
   const std::function<void()> wake_;
   ResidencyListener* const residency_;
@@ -76,7 +88,9 @@ class EngineView {
   uint64_t report_ = 0;     // that is under way
   NodeId report_next_ = 0;  // the node that it goes on with
 
+  std::atomic<bool> has_jobs_{false};
   mutable Mutex mutex_;
+  std::deque<Job> jobs_ GUARDED_BY(mutex_);
   std::deque<RequestTrace> requests_ GUARDED_BY(mutex_);  // the newest first
   std::optional<PrefixTable> prefixes_ GUARDED_BY(mutex_);
 };

@@ -19,5 +19,12 @@ std::optional<ApiError> CheckAction(const HttpRequest& request);
 
 // /admin/drain: what SIGTERM does. 409 when it happens already, 503 while the model loads.
 void HandleDrain(const AdminContext& context, const std::shared_ptr<Exchange>& exchange);
+// /admin/purge: takes what the body names out of every tier, {"prefix": KEY}, {"tenant": HASH} or
+// {"model": NAME}. A prefix is one of the last look at them. Answers when it is done, or after a minute with
+// 202. 404 unknown_prefix or unknown_model, 409 purge_running while there is another one.
+void HandlePurge(const AdminContext& context, const std::shared_ptr<Exchange>& exchange);
+// /admin/pin and /admin/unpin: {"prefix": KEY}. 404 unknown_prefix.
+void HandlePin(const AdminContext& context, const std::shared_ptr<Exchange>& exchange);
+void HandleUnpin(const AdminContext& context, const std::shared_ptr<Exchange>& exchange);
 
 }  // namespace prefixd

@@ -54,7 +54,7 @@ void RespondStatus(const AdminContext& context, Exchange& exchange,
 
 void RespondPrefixes(const AdminContext& context, Exchange& exchange,
                      const std::optional<PrefixTable>& prefixes) {
-  RespondJson(exchange, PrefixesDocument(prefixes, context.facts().block_tokens, Now(context)));
+  RespondJson(exchange, PrefixesDocument(prefixes, context.facts(), Now(context)));
 }
 
 using RespondWithPrefixes = void (*)(const AdminContext&, Exchange&, const std::optional<PrefixTable>&);
@@ -162,6 +162,9 @@ constexpr AdminRoute kRoutes[] = {
     {"/admin/prefixes", AdminRoute::kData, HandlePrefixes},
     {"/admin/misses", AdminRoute::kData, HandleMisses},
     {"/admin/drain", AdminRoute::kAction, HandleDrain},
+    {"/admin/purge", AdminRoute::kAction, HandlePurge},
+    {"/admin/pin", AdminRoute::kAction, HandlePin},
+    {"/admin/unpin", AdminRoute::kAction, HandleUnpin},
 };
 
 }  // namespace
@@ -190,7 +193,10 @@ void AddAdminRoutes(Router* router, const AdminContext* context) {
                 route.kind == AdminRoute::kOpen || local
                     ? std::move(handler)
                     : WithApiKey(context->api, std::move(handler), &ApiKey::admin),
-                no_body);
+                [context, acts, local](const HttpRequest& request) {
+                  return acts && !CheckAction(request) &&
+                         (local || !CheckApiKey(request, *context->api, &ApiKey::admin));
+                });
   }
 }
 

@@ -9,7 +9,7 @@
 //   /admin/misses           MissesDocument
 //   /admin/requests         RequestsDocument of the last requests: ?limit=N, at most 100
 //   /admin/requests/ID      that of the requests with this id; 404 when none of the last ones has it
-//   /admin/drain            an action
+//   /admin/drain, purge, pin, unpin    actions
 //
 // Threads: handlers run on io threads and wait for nobody: the answers of /admin/status and /admin/prefixes
 // come a little later when they need a look through the tree, which the engine thread takes in turns.
@@ -23,6 +23,7 @@
 #include "daemon/admin/documents.h"
 #include "daemon/admin/status_stream.h"
 #include "daemon/api/context.h"
+#include "daemon/cache_actions.h"
 #include "daemon/http/exchange.h"
 #include "daemon/http/router.h"
 
@@ -34,8 +35,9 @@ struct AdminContext {
   std::function<AdminFacts()> facts;
   std::function<Rates(const EngineStats&)> rates;
   std::function<std::vector<PastRates>()> past;
-  std::function<EngineView*()> view;  // null while the model loads
-  std::function<void()> drain;        // does what SIGTERM does
+  std::function<EngineView*()> view;       // null while the model loads
+  std::function<CacheActions*()> actions;  // null while the model loads
+  std::function<void()> drain;             // does what SIGTERM does
   AdminCounters* counters = nullptr;
   StatusStreams* streams = nullptr;
 };

@@ -30,13 +30,13 @@ Result<std::unique_ptr<AdminServer>> AdminServer::Start(AdminContext context) {
   http.max_body_bytes = kSmallBodyBytes;
   http.max_backlog_bytes = Limit<size_t>("admin-backlog");
   http.max_inflight_bytes = Limit<size_t>("admin-inflight");
-  PREFIXD_ASSIGN_OR_RETURN(admin->server_, HttpServer::Start(
-                                               std::move(http),
-                                               [raw](std::shared_ptr<Exchange> exchange) {
-                                                 HandleAdminRequest(raw->router_, raw->context_,
-                                                                    std::move(exchange));
-                                               },
-                                               [](const HttpRequest&) { return false; }));
+  PREFIXD_ASSIGN_OR_RETURN(
+      admin->server_, HttpServer::Start(
+                          std::move(http),
+                          [raw](std::shared_ptr<Exchange> exchange) {
+                            HandleAdminRequest(raw->router_, raw->context_, std::move(exchange));
+                          },
+                          [raw](const HttpRequest& request) { return raw->router_.WantsBody(request); }));
   return admin;
 }
 

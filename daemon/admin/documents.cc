@@ -17,7 +17,6 @@ constexpr std::array<std::string_view, kTokenSources> kSourceNames = {"computed"
                                                                       "shared"};
 constexpr std::array<std::string_view, kFinishReasons> kFinishNames = {"stop", "length", "cancelled",
                                                                        "error"};
-constexpr size_t kTenantDigits = 16;
 
 json::value OrNull(const std::optional<double>& number) {
   return number ? json::value(*number) : json::value(nullptr);
@@ -100,6 +99,7 @@ json::object PrefixJson(const PrefixRow& row, const Moment& now) {
           {"hits", row.hits},
           {"branches", row.branches},
           {"tiers", TierNames(row.resides)},
+          {"pinned", row.pinned},
           {"last_use", OrNull(row.last_use.has_value(), now.UnixOf(row.last_use.value_or(0)))}};
 }
 
@@ -240,8 +240,9 @@ json::object RequestsDocument(std::span<const RequestTrace> requests, int block_
           {"requests", std::move(rows)}};
 }
 
-json::object PrefixesDocument(const std::optional<PrefixTable>& prefixes, int block_tokens,
+json::object PrefixesDocument(const std::optional<PrefixTable>& prefixes, const AdminFacts& facts,
                               const Moment& now) {
+  const int block_tokens = facts.block_tokens;
   json::array rows;
   const PrefixTable table = prefixes.value_or(PrefixTable());
   uint64_t nodes = 0;
@@ -250,15 +251,21 @@ json::object PrefixesDocument(const std::optional<PrefixTable>& prefixes, int bl
     object["parent"] = row.parent < 0 ? json::value(nullptr) : json::value(row.parent);
     object["own_tokens"] = uint64_t{row.own_blocks} * static_cast<uint64_t>(block_tokens);
     object["own_blocks"] = BlocksJson(row.own_blocks_in);
+    object["rest_blocks"] = row.rest_blocks;
     rows.push_back(std::move(object));
     nodes += row.own_blocks;
   }
+  json::object tenants;
+  for (const auto& [tenant, rest] : table.rest_of_tenants) tenants[TenantOf({.high = tenant})] = rest;
   return {{"schema", kAdminSchema},
           {"at", OrNull(prefixes.has_value(), now.UnixOf(table.asked))},
+          {"model", facts.model},
           {"block_tokens", block_tokens},
           {"rows", std::move(rows)},
           {"held_back", json::object{{"prefixes", table.prefixes - table.rows.size()},
-                                     {"nodes", table.nodes > nodes ? table.nodes - nodes : 0}}}};
+                                     {"nodes", table.nodes > nodes ? table.nodes - nodes : 0},
+                                     {"tenants", std::move(tenants)},
+                                     {"other_tenants", table.rest_of_others}}}};
 }
 
 json::object MissesDocument(const AdminFacts& facts, std::span<const PastRates> past, const Moment& now) {

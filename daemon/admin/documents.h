@@ -26,6 +26,7 @@
 namespace prefixd {
 
 inline constexpr int kAdminSchema = 1;
+inline constexpr size_t kTenantDigits = 16;  // of the hash that names a tenant
 
 // What the process knows about itself beside the engine.
 struct AdminFacts {
@@ -55,7 +56,7 @@ boost::json::object RequestsDocument(std::span<const RequestTrace> requests, int
                                      const Moment& now);
 
 // Behind /admin/prefixes: all prefixes of the table, as a tree, and how many others there are.
-boost::json::object PrefixesDocument(const std::optional<PrefixTable>& prefixes, int block_tokens,
+boost::json::object PrefixesDocument(const std::optional<PrefixTable>& prefixes, const AdminFacts& facts,
                                      const Moment& now);
 // Behind /admin/misses: why prompt tokens were computed, since the start and between the samples of `past`,
 // and how many tiers of other sizes would have found.

@@ -26,7 +26,12 @@ class CacheViewTest : public TiersTest {
     PrefixScan scan(most_rows);
     size_t calls = 1;
     while (!cache_->Scan(&scan, nodes)) ++calls;
-    EXPECT_LE(calls, cache_->nodes() / nodes + cache_->nodes() + 2) << "paths may be seen one node at a time";
+    EXPECT_LE(calls, 2 * (cache_->nodes() / nodes) + cache_->nodes() + 4)
+        << "paths may be seen one node at a time";
+    uint64_t counted = scan.rest_of_others();
+    for (const auto& [tenant, rest] : scan.rest_of_tenants()) counted += rest;
+    for (const PrefixRow& row : scan.Rows()) counted += row.own_blocks + row.rest_blocks;
+    EXPECT_EQ(counted, cache_->nodes()) << "a node belongs to a row, or is a rest of one";
     return scan.Rows();
   }
 };
@@ -97,9 +102,11 @@ TEST_F(CacheViewTest, PrefixesEndWhereTheirUseFalls) {
     EXPECT_EQ(rows[1].own_blocks, 1u);
     EXPECT_EQ(rows[1].own_blocks_in, (std::array{1u, 0u, 0u}));
   }
+  EXPECT_EQ(Scan(10)[0].rest_blocks, 2u) << "of the prompts that were never hit";
   const std::vector<PrefixRow> one = Scan(1);
   ASSERT_EQ(one.size(), 1u);
   EXPECT_EQ(one[0].key, KeyOf(system));
+  EXPECT_EQ(one[0].rest_blocks, 3u);
   EXPECT_THAT(Scan(0), IsEmpty());
 }
 

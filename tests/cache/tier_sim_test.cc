@@ -15,6 +15,7 @@
 
 #include "base/prng.h"
 #include "cache/eviction.h"
+#include "cache/prefix_cache_impl.h"
 #include "storage/kept_records.h"
 #include "storage/memory_store.h"
 #include "tests/cache/heard_blocks.h"
@@ -31,6 +32,14 @@ using Tokens = std::vector<TokenId>;
 using testing_support::SlowTiers;
 
 constexpr BlockKey kFingerprint{11, 12};
+
+}  // namespace
+
+struct PrefixCacheTestPeer {
+  static auto& Inside(PrefixCache& cache) { return *cache.impl_; }
+};
+
+namespace {
 
 // Keeps its jobs until the test picks one.
 class PickExecutor final : public Executor {
@@ -135,6 +144,7 @@ class FaultyStore final : public BlockStore {
 // Counts of events over all seeds. A simulation in which an event never occurs does not test it.
 struct Seen {
   uint64_t loading = 0, host_tokens = 0, disk_tokens = 0, shared = 0, copies = 0, restarts = 0, recovered = 0;
+  uint64_t purges = 0, pins = 0;
   uint64_t lost_explained = 0, collisions = 0, dedups = 0, parts = 0, kept_records = 0;
   std::array<uint64_t, kPoolTiers> evicted{};
   std::array<uint64_t, kTransferResults> loads{}, spills{};
@@ -207,6 +217,7 @@ class TierSimulation {
     options.eviction = policies[random_.Below(policies.size())];
     cache_ = std::make_unique<PrefixCache>(options, memory_.get(), tiers_.get());
     bad_loads_ = store_.bad_reads = 0;
+    purging_ = false;
   }
 
   // Everything ends, and nothing is leased.
@@ -250,6 +261,8 @@ class TierSimulation {
     const uint64_t dice = random_.Below(1000);
     if (dice < 5) return Restart();
     if (dice < 15) return store_.LoseARecord();
+    if (purging_ ? dice < 60 : dice < 20) return Purge();
+    if (dice < 63 && !running_.empty()) return Pin(running_[random_.Below(running_.size())]);
     executor_.refuses = random_.Chance(0.02);
     if (running_.empty() || (dice < 120 && running_.size() < 5)) return Open();
     const size_t who = random_.Below(running_.size());
@@ -348,6 +361,40 @@ class TierSimulation {
     EXPECT_EQ(seq.lease.ready(), until);
   }
 
+  // Begins a purge of something, or goes on with the one that is under way.
+  void Purge() {
+    using Scope = PrefixCache::PurgeScope;
+    if (!purging_) {
+      Scope scope{.kind = static_cast<Scope::Kind>(random_.Below(3))};
+      scope.node = static_cast<NodeId>(random_.Below(64));
+      auto& tree = PrefixCacheTestPeer::Inside(*cache_).tree;
+      if (tree.Contains(scope.node)) scope.key = tree.key(scope.node);
+      purging_ = cache_->BeginPurge(scope);
+      purges_all_ = scope.kind != Scope::Kind::kPrefix;
+      return;
+    }
+    if (!cache_->ContinuePurge(static_cast<uint32_t>(random_.Between(1, 40)))) return;
+    for (const Tier tier : {Tier::kDevice, Tier::kHost}) {
+      if (purges_all_) {
+        EXPECT_EQ(cache_->cached_blocks(tier), 0u) << "both roots have the same high half";
+      }
+    }
+    cache_->EndPurge();
+    purging_ = false;
+    ++seen_->purges;
+  }
+
+  void Pin(const Running& seq) {
+    auto& inside = PrefixCacheTestPeer::Inside(*cache_);
+    const auto root = inside.tree.FindRoot(seq.keys->root());
+    if (!root || seq.keys->size() == 0) return;
+    const NodeId node = inside.tree.FindChild(*root, seq.keys->key(0));
+    if (node == kNoNode) return;
+    const auto pinned =
+        random_.Chance(0.5) ? cache_->Pin(node, seq.keys->key(0)) : cache_->Unpin(node, seq.keys->key(0));
+    seen_->pins += pinned ? pinned->blocks[0] : 0;
+  }
+
   void Release(size_t who) {
     running_[who].lease.Release();
     running_.erase(running_.begin() + static_cast<ptrdiff_t>(who));
@@ -386,6 +433,7 @@ class TierSimulation {
   std::vector<Running> running_;
   std::vector<Tokens> past_;
   uint64_t bad_loads_ = 0;
+  bool purging_ = false, purges_all_ = false;
   Seen* seen_ = nullptr;
 };
 
@@ -412,6 +460,8 @@ Seen RunSeeds(int seeds, int events, const KeyFunction& key) {
   EXPECT_GT(seen.lost_explained, 0u);
   EXPECT_GT(seen.dedups, 0u);
   EXPECT_GT(seen.kept_records, 0u);
+  EXPECT_GT(seen.purges, 0u);
+  EXPECT_GT(seen.pins, 0u);
   EXPECT_GT(seen.parts, 0u) << "a part is computed while the rest is loaded";
   for (const uint64_t count : seen.evicted) EXPECT_GT(count, 0u);
   for (const uint64_t count : seen.loads) EXPECT_GT(count, 0u);

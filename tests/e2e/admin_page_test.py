@@ -175,6 +175,35 @@ def test_prefixes_are_a_tree_that_the_keyboard_walks(opened, daemon):
         assert page.locator(".icicle a[aria-current]").count() == 1
 
 
+def test_a_purge_of_a_prefix_asks_first_and_says_what_it_did(opened, daemon):
+    prompt = tokens(80, 60)
+    for _ in range(2):
+        daemon.complete(prompt=prompt, max_tokens=1)
+    with opened() as shown:
+        page = shown.open("prefixes")
+
+        def row():
+            return next((row for row in cells(page, "Prefixes") if row[2] == "80"), None)
+        wait_until(row, "the prefix in the table")
+        page.get_by_role("link", name=row()[0], exact=True).first.focus()
+        page.keyboard.press("Enter")
+        page.get_by_role("button", name="Purge this prefix …").click()
+        page.get_by_role("dialog", name="Purge the prefix of 80 tokens").wait_for()
+        page.keyboard.press("Enter")  # Cancel has the focus
+        page.get_by_role("dialog").wait_for(state="hidden")
+        page.get_by_role("button", name="Pin …", exact=True).click()
+        page.get_by_role("dialog").get_by_role("button", name="Pin", exact=True).click()
+        page.get_by_text("Pinned 5 of the 5 blocks on the device").wait_for()
+        page.get_by_role("button", name="Purge this prefix …").click()
+        page.get_by_role("dialog").get_by_role("button", name="Purge this prefix").click()
+        page.get_by_text("Purged 5 blocks from the device").wait_for()
+        wait_until(lambda: row() is None, "the prefix to leave the table")
+        page.get_by_text("Purged 5 blocks from the device").wait_for()
+        assert page.get_by_role("button", name="Purge this prefix …").is_hidden()
+    answer = daemon.complete(prompt=prompt, max_tokens=1)
+    assert int(answer["headers"]["x-prefixd-cached-tokens"]) == 0
+
+
 def test_a_drain_asks_first(browser):
     with Daemon("--admin-listen", "127.0.0.1:0") as daemon:
         with Page(browser, f"http://{tcp_address(daemon)}") as shown:

@@ -4,6 +4,7 @@ import http.client
 import json
 import os
 import random
+import resource
 import socket
 import stat
 import subprocess
@@ -233,6 +234,46 @@ def test_streams_of_the_status_are_few_and_end_with_their_clients():
                 return client.recv(12) == b"HTTP/1.1 200"
         wait_until(has_room, "a place for a stream")
         assert daemon.metrics()["prefixd_admin_streams_dropped_total", ()] == 0
+
+
+def test_slow_readers_of_the_streams_are_refused_or_bounded():
+    count = int(os.environ.get("PREFIXD_SLOW_READERS", "300"))
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, count + 1024), hard))
+    with Daemon("--admin-listen", "127.0.0.1:0") as daemon:
+        host, port = tcp_address(daemon).split(":")
+        before = daemon.metrics()
+        clients = []
+        for _ in range(count):
+            client = socket.socket()
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.settimeout(PATIENCE)
+            client.connect((host, int(port)))
+            client.sendall(b"GET /admin/events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            clients.append(client)
+        daemon.complete(prompt=tokens(40, 1), max_tokens=1)
+        heads = []
+        for client in clients:
+            try:
+                heads.append(client.recv(12))
+            except ConnectionResetError:
+                heads.append(b"")
+        assert heads.count(b"HTTP/1.1 200") <= 8, "streams"
+        assert set(heads) <= {b"HTTP/1.1 200", b"HTTP/1.1 503", b""}
+        after = daemon.metrics()
+        assert after["process_open_fds", ()] - before["process_open_fds", ()] < 16 + 8
+        resident = "process_resident_memory_bytes", ()
+        assert after[resident] - before[resident] < 64 << 20
+        for client in clients:
+            client.close()
+        wait_until(lambda: answers(f"{host}:{port}"), "the admin listener to answer again")
+
+
+def answers(address):
+    try:
+        return get(address, "/admin/status")[0] == 200
+    except (OSError, http.client.HTTPException):
+        return False
 
 
 def test_a_drain_is_a_post_that_only_its_own_page_sends():

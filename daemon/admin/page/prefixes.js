@@ -1,6 +1,7 @@
 // The cached prefixes that saved most: an icicle of the tree that they form, one of them, and a table. From
 // the document /admin/prefixes. A prefix is named by the hash of its last block: no text is here.
 
+import {actionButton} from './dialog.js';
 import {facts, legend, make, say, scrolls, table} from './elements.js';
 import * as format from './format.js';
 
@@ -39,30 +40,53 @@ function lowestTier(node) {
 function describe(node) {
   return [format.counted(node.tokens, 'token'), format.counted(node.hits, 'hit'),
           ...(node.branches ? ['several prompts go on after it'] : []),
+          ...(node.pinned ? ['pinned'] : []),
           `lowest tier ${NAMES[lowestTier(node)] ?? '–'}`, `tenant ${shortKey(node.tenant)}`].join(', ');
 }
 
+// What is not shown takes at most so much of the width of what it continues: what is shown can be seen.
+const MOST_REST = 0.2;
+
+function describeRest(blocks, node) {
+  return `Not shown: ${format.counted(blocks, 'block')} ` +
+      (node ? 'that continue this prefix' : 'of prompts that continue no prefix shown here');
+}
+
 // The place of each node: left edge and width as shares of the whole, and its level. The chosen node has the
-// whole width, and so have those above it.
-function layout(tree, chosen) {
+// whole width, and so have those above it. A place without a node is what is not shown there.
+function layout(tree, chosen, restOf, blockTokens) {
   const placed = [];
   const above = [];
   for (let node = chosen?.above; node; node = node.above) above.unshift(node);
   above.forEach((node, level) => placed.push({node, left: 0, width: 1, level}));
-  const place = (nodes, left, width, level) => {
+  const place = (nodes, parent, left, width, level) => {
     const all = Math.max(sum(nodes.map((node) => node.weight)), 1e-9);
+    const hidden = restOf(parent);
+    const rest = hidden === 0 ? 0 : width * (nodes.length === 0 ? 1
+        : Math.min(MOST_REST, hidden * blockTokens / (all + hidden * blockTokens)));
+    const end = left + width;
     for (const node of nodes) {
-      const share = width * node.weight / all;
+      const share = (width - rest) * node.weight / all;
       placed.push({node, left, width: share, level});
       // The part of a node below which nothing is shown is its own tokens, up to its end.
-      const below = sum(node.children.map((child) => child.weight));
-      place(node.children, left, share * below / Math.max(node.weight, 1e-9), level + 1);
+      const below = sum(node.children.map((child) => child.weight)) + restOf(node) * blockTokens;
+      const whole = node.weight + restOf(node) * blockTokens;
+      place(node.children, node, left, share * below / Math.max(whole, 1e-9), level + 1);
       left += share;
     }
+    if (rest > 0) placed.push({node: null, parent, hidden, left: end - rest, width: rest, level});
   };
-  place(chosen ? [chosen] : tree.top, 0, 1, above.length);
+  if (chosen) {
+    placed.push({node: chosen, left: 0, width: 1, level: above.length});
+    place(chosen.children, chosen, 0, 1, above.length + 1);
+  } else {
+    place(tree.top, null, 0, 1, 0);
+  }
   return placed;
 }
+
+const AFTER_PURGE = 'Nobody can take this back. Prompts that had them are computed again. Blocks in use by ' +
+    'running requests go when these end.';
 
 const COLUMNS = [['Prefix', false], ['Tenant', false], ['Tokens', true], ['Hits', true],
                  ['Tokens saved', true], ['Blocks: device', true], ['Host', true], ['Disk', true],
@@ -77,14 +101,59 @@ export class Prefixes {
     this.icicle = make('div', {class: 'icicle', role: 'group', onkeydown: (event) => this.move(event)});
     this.detail = make('section', {class: 'detail', 'aria-live': 'polite', 'aria-label': 'One prefix'});
     this.list = scrolls('Prefixes', 'tall');
+    this.said = make('p', {role: 'status', class: 'note'});
+    this.ofPrefix = this.prefixActions();
+    this.ofTenant = make('div', {hidden: true}, actionButton({
+      label: 'Purge this tenant',
+      question: () => `Purge all that tenant ${shortKey(this.tenants.value)} has cached?`,
+      consequence: () => `Its blocks leave the device, host memory and the disk, also those that are not ` +
+          `shown here. ${AFTER_PURGE}`,
+      path: 'admin/purge', body: () => ({tenant: this.tenants.value}), said: this.said,
+    }));
+    this.ofModel = actionButton({
+      label: 'Purge the whole cache',
+      question: () => `Purge all that is cached for ${this.model}?`,
+      consequence: () => `All tenants lose all blocks on the device, in host memory and on the disk. ` +
+          AFTER_PURGE,
+      path: 'admin/purge', body: () => ({model: this.model}), said: this.said,
+    });
     const swatches = [['heat-2', 'on the device alone'], ['heat-2 tier-host', 'also in host memory'],
                       ['heat-2 tier-disk', 'also on the disk'], ['heat-1', 'few hits'],
-                      ['heat-4', 'many hits']];
+                      ['heat-4', 'many hits'], ['not-shown', 'not shown, at most a fifth of the width']];
     this.element = make(
         'div', {}, make('h2', {}, 'Cached prefixes that saved most'), this.summary,
         make('p', {}, make('label', {for: 'tenant'}, 'Tenant '), this.tenants),
         legend(swatches),
-        this.icicle, this.rest, this.detail, this.list);
+        this.icicle, this.rest, this.detail, this.ofPrefix,
+        make('div', {class: 'actions'}, this.ofTenant, this.ofModel), this.said, this.list);
+  }
+
+  // Those of the chosen prefix. They stay when the data changes: one may be asking, or say what it did.
+  prefixActions() {
+    const chosen = () => this.document.rows.find((row) => row.key === this.chosen);
+    const body = () => ({prefix: this.chosen});
+    const named = () => `the prefix of ${format.counted(chosen()?.tokens ?? 0, 'token')}`;
+    return make('div', {class: 'actions', hidden: true}, actionButton({
+      label: 'Purge this prefix',
+      question: () => `Purge ${named()} and all that continues it?`,
+      consequence: () => `${format.counted(chosen()?.own_tokens ?? 0, 'token')} of its own, and those of ` +
+          'the prefixes below it, leave the device, host memory and the disk. What it shares with other ' +
+          `prefixes stays. ${AFTER_PURGE}`,
+      path: 'admin/purge', body, said: this.said,
+    }), actionButton({
+      label: 'Pin',
+      question: () => `Pin ${named()} in memory?`,
+      consequence: 'Its blocks on the device and in host memory are evicted last, only when running ' +
+          'requests need their room, until it is unpinned or the daemon ends. At most half of the ' +
+          '--retained-share of each tier can be pinned; the answer says what that left out.',
+      path: 'admin/pin', body, said: this.said,
+    }), actionButton({
+      label: 'Unpin',
+      question: () => `Unpin ${named()}?`,
+      consequence: 'Its blocks are evicted in the usual order again. What requests asked to keep of them ' +
+          'ends as well.',
+      path: 'admin/unpin', body, said: this.said,
+    }));
   }
 
   select(key) {
@@ -105,7 +174,9 @@ export class Prefixes {
   }
 
   show() {
-    const {rows, held_back: rest, at} = this.document;
+    const {rows, held_back: rest, at, model} = this.document;
+    this.model = model;
+    this.ofTenant.hidden = this.tenants.value === '';
     const tree = treeOf(rows, this.tenants.value);
     const chosen = tree.all.find((node) => node.key === this.chosen) ?? null;
     say(this.summary, at === null ? 'Nobody has looked through the tree yet.'
@@ -117,36 +188,56 @@ export class Prefixes {
     this.showIcicle(tree, chosen);
     this.showDetail(chosen);
     const now = at;
+    const restRows = [null, ...tree.all].filter((node) => this.restOf(node) > 0).map((node) => [
+      node ? make('a', {href: linkTo(node)}, `rest of ${shortKey(node.key)}`) : 'rest',
+      node ? shortKey(node.tenant) : shortKey(this.tenants.value || 'all'), '', '', '',
+      make('span', {}, `${format.counted(this.restOf(node), 'block')} not shown`), '', '', '']);
     const cells = tree.all.map((node) => [
       make('a', {href: linkTo(node)}, shortKey(node.key)), shortKey(node.tenant), format.count(node.tokens),
       format.count(node.hits), format.count(node.tokens * node.hits),
       ...TIERS.map((tier) => format.count(node.blocks[tier])), format.ago(node.last_use, now)]);
-    this.list.replaceChildren(table('Prefixes, those that saved most first', COLUMNS, cells));
+    this.list.replaceChildren(
+        table('Prefixes, those that saved most first; then what is not shown', COLUMNS,
+              [...cells, ...restRows]));
+  }
+
+  // How many blocks are not shown that continue this prefix, or none of them (null), of the chosen tenant.
+  restOf(node) {
+    if (node) return node.rest_blocks;
+    const {tenants, other_tenants: others} = this.document.held_back;
+    return this.tenants.value ? tenants[this.tenants.value] ?? 0 : others + sum(Object.values(tenants));
   }
 
   showIcicle(tree, chosen) {
     const focused = document.activeElement?.getAttribute('data-key');
-    this.placed = layout(tree, chosen);
+    this.placed = layout(tree, chosen, (node) => this.restOf(node), this.document.block_tokens);
+    const shown = this.placed.filter((each) => each.node);
     const most = Math.max(...tree.all.map((node) => node.hits), 1);
     const levels = 1 + Math.max(...this.placed.map((each) => each.level), 0);
-    this.icicle.setAttribute('aria-label', `Tree of ${this.placed.length} prefixes, ${levels} levels deep; ` +
+    this.icicle.setAttribute('aria-label', `Tree of ${shown.length} prefixes, ${levels} levels deep; ` +
                              'the table below has the same.');
     this.icicle.style.height = `${levels * LEVEL_REM}rem`;
-    this.icicle.replaceChildren(...this.placed.map(({node, left, width, level}, i) => {
+    this.icicle.replaceChildren(...this.placed.map(({node, parent, hidden, left, width, level}) => {
+      const at = (element) => Object.assign(element.style, {
+        left: `${100 * left}%`, width: `${100 * width}%`, top: `${level * LEVEL_REM}rem`}) && element;
+      if (!node) {
+        const text = describeRest(hidden, parent);
+        return at(make('a', {class: 'not-shown', href: linkTo(parent), tabindex: '-1', title: text,
+                             'aria-label': text}, width > 0.06 ? `+ ${format.count(hidden)} blocks` : ''));
+      }
       const heat = Math.ceil(4 * Math.log1p(node.hits) / Math.log1p(most));
       const link = make('a', {
         href: linkTo(node === chosen ? node.above : node), 'data-key': node.key,
-        class: `heat-${heat} tier-${lowestTier(node)}`, tabindex: i === 0 ? '0' : '-1',
+        class: `heat-${heat} tier-${lowestTier(node)}`, tabindex: node === shown[0].node ? '0' : '-1',
         'aria-label': describe(node), 'aria-current': node === chosen ? 'true' : null, title: describe(node),
       }, width > 0.06 ? `${format.count(node.own_tokens)}` : '');
-      Object.assign(link.style, {left: `${100 * left}%`, width: `${100 * width}%`,
-                                 top: `${level * LEVEL_REM}rem`});
-      return link;
+      return at(link);
     }));
     if (focused) this.icicle.querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus();
   }
 
   showDetail(node) {
+    this.ofPrefix.hidden = !node;
     const rows = node ? [
       ['Tenant', node.tenant],
       ['Tokens', `${format.count(node.tokens)}, ${format.count(node.own_tokens)} of them its own`],
@@ -154,6 +245,7 @@ export class Prefixes {
       ['Tokens saved', format.count(node.tokens * node.hits)],
       ['Blocks', TIERS.map((tier) => `${NAMES[tier]} ${format.count(node.blocks[tier])}`).join(', ')],
       ['Last use', format.ago(node.last_use, this.document.at)],
+      ['Pinned', node.pinned ? 'yes: evicted last' : 'no'],
       ['Continued by', `${format.count(node.children.length)} prefixes shown here`],
     ] : [];
     this.detail.replaceChildren(...(node ? [

@@ -1,0 +1,238 @@
+// Purges and pins of operators, from trees that other requests have left warm.
+#include "tests/cache/tiers_fixture.h"
+
+namespace prefixd {
+namespace {
+
+using Kind = PrefixCache::PurgeScope::Kind;
+
+constexpr BlockKey kOtherRoot{5, 6};
+
+class PurgeTest : public TiersTest {
+ protected:
+  Lease OpenOther() { return cache_->Open(&keys_.emplace_back(kOtherRoot, 2)); }
+  std::array<int, kTiers> ServeOther(const Tokens& tokens) {
+    Lease lease = OpenOther();
+    const auto acquired = Acquire(lease, tokens);
+    Compute(lease, tokens);
+    return acquired.tier_tokens;
+  }
+  PrefixCache::PurgeScope Prefix(const Tokens& tokens) {
+    return {.kind = Kind::kPrefix, .node = Node(tokens), .key = KeyOf(tokens)};
+  }
+  // Deletes from the disk what a purge names there.
+  void Begin(const PrefixCache::PurgeScope& scope) {
+    ASSERT_TRUE(cache_->BeginPurge(scope));
+    cache_->CheckInvariants();
+    while (!cache_->ContinuePurge(1)) cache_->CheckInvariants();
+    cache_->CheckInvariants();
+  }
+  PrefixCache::Purged End(const std::vector<Tokens>& records = {}) {
+    for (const Tokens& block : records) port_.records.erase(KeyOf(block));
+    PrefixCache::Purged purged = cache_->EndPurge();
+    cache_->CheckInvariants();
+    return purged;
+  }
+  using TiersTest::End;
+};
+
+const Tokens kSystem = {1, 2, 3, 4}, kFirst = {1, 2, 3, 4, 5, 6, 7, 8}, kSecond = {1, 2, 3, 4, 9, 10};
+
+TEST_F(PurgeTest, APrefixGoesFromAllTiersInMemoryAndItsSiblingStays) {
+  Make({.blocks = 16, .host_blocks = 16});
+  Serve(kFirst);
+  Serve(kSecond);
+  ServeOther(kFirst);
+  SpillAll();
+  ASSERT_EQ(Where(kFirst), "device host");
+  Begin(Prefix(kFirst));
+  const auto purged = End();
+  EXPECT_EQ(purged.blocks, (std::array<uint64_t, kPoolTiers>{2, 2}));
+  EXPECT_EQ(purged.in_use, 0u);
+  EXPECT_EQ(purged.root, kTestRoot);
+  EXPECT_THAT(purged.keys, testing::UnorderedElementsAre(KeyOf({1, 2, 3, 4, 5, 6}), KeyOf(kFirst)));
+  EXPECT_EQ(Where(kFirst), "no node") << "no ghost of it is left";
+  EXPECT_EQ(Serve(kSecond)[0], 6);
+  EXPECT_EQ(Serve(kFirst)[0], 4) << "the system prompt belongs to both";
+  EXPECT_EQ(ServeOther(kFirst)[0], 8) << "another tenant has its own";
+}
+
+TEST_F(PurgeTest, WhatAPrefixSharesWithMoreHitsStays) {
+  Make({.blocks = 16});
+  Serve(kSystem);
+  Serve(kSystem);  // a hit
+  Serve(kFirst);
+  Begin(Prefix(kFirst));
+  End();
+  EXPECT_EQ(Where(kSystem), "device");
+  EXPECT_EQ(Where({1, 2, 3, 4, 5, 6}), "no node");
+}
+
+TEST_F(PurgeTest, ATenantGoesWithItsGhostsAndOthersStay) {
+  Make({.blocks = 8, .host_blocks = 2});
+  Serve({11, 12, 13, 14});
+  SpillAll();
+  EvictFromDevice(8);
+  Serve(kFirst);
+  ServeOther(kSecond);
+  Begin({.kind = Kind::kTenant, .tenant = kTestRoot.high});
+  End();
+  EXPECT_EQ(Node({1, 2}), kNoNode);
+  EXPECT_EQ(Node({11, 12}), kNoNode);
+  EXPECT_EQ(cache_->nodes(), 3u);
+  EXPECT_EQ(ServeOther(kSecond)[0], 6);
+}
+
+TEST_F(PurgeTest, AllGoesAndTheCacheFillsAnew) {
+  Make({.blocks = 16, .host_blocks = 16});
+  Serve(kFirst);
+  ServeOther(kSecond);
+  SpillAll();
+  Begin({.kind = Kind::kAll});
+  EXPECT_EQ(End().blocks, (std::array<uint64_t, kPoolTiers>{7, 7}));
+  EXPECT_EQ(cache_->nodes(), 0u);
+  EXPECT_EQ(cache_->cached_blocks(), 0u);
+  EXPECT_EQ(Serve(kFirst)[0], 0);
+  EXPECT_EQ(Serve(kFirst)[0], 8);
+}
+
+TEST_F(PurgeTest, LeasedBlocksGoWithTheirLease) {
+  Make({.blocks = 16});
+  Serve(kFirst);
+  Lease running = Open();
+  EXPECT_EQ(Acquire(running, {1, 2, 3, 4, 5, 6, 7, 8, 20, 21}).tier_tokens[0], 8);
+  Begin(Prefix(kFirst));
+  Compute(running, {1, 2, 3, 4, 5, 6, 7, 8, 20, 21});
+  const auto purged = End();
+  EXPECT_EQ(purged.in_use, 4u);
+  EXPECT_EQ(purged.blocks[0], 0u);
+  EXPECT_EQ(Node({1, 2, 3, 4, 5, 6, 7, 8, 20, 21}), kNoNode) << "nothing is added below";
+  Lease meanwhile = Open();
+  EXPECT_EQ(Acquire(meanwhile, kFirst).tokens(), 0) << "nobody takes it any more";
+  Compute(meanwhile, kFirst);
+  running.Release();
+  meanwhile.Release();
+  cache_->CheckInvariants();
+  EXPECT_EQ(cache_->nodes(), 0u);
+  EXPECT_EQ(cache_->free_blocks(), 16u);
+  EXPECT_EQ(Serve(kFirst)[0], 0);
+  EXPECT_EQ(Serve(kFirst)[0], 8) << "what is computed afterwards is kept";
+}
+
+TEST_F(PurgeTest, ARunningRequestOfATenantKeepsWhatItComputesToItself) {
+  Make({.blocks = 16});
+  Lease running = Open();
+  Acquire(running, kFirst);
+  ASSERT_TRUE(cache_->BeginPurge({.kind = Kind::kTenant, .tenant = kTestRoot.high}));
+  Lease late = Open();
+  EXPECT_EQ(Acquire(late, kFirst).state, State::kReady) << "it does not wait for a claim";
+  Compute(running, kFirst);
+  Compute(late, kFirst);
+  EXPECT_EQ(ServeOther(kFirst)[0], 0);
+  while (!cache_->ContinuePurge(100)) {
+  }
+  End();
+  running.Release();
+  late.Release();
+  EXPECT_EQ(Where({1, 2}), "no node");
+  EXPECT_EQ(ServeOther(kFirst)[0], 8);
+}
+
+TEST_F(PurgeTest, LoadsInFlightBringNothingBack) {
+  for (const Kind kind : {Kind::kPrefix, Kind::kTenant, Kind::kAll}) {
+    Make({.blocks = 16, .disk = true});
+    Serve(kFirst);
+    ServeOther(kSecond);
+    SpillAll();
+    EvictFromDevice(16);
+    ASSERT_EQ(Where(kFirst), "disk");
+    Lease waits = Open();
+    ASSERT_EQ(Acquire(waits, kFirst).state, State::kLoading);
+    auto scope = Prefix({1, 2});
+    scope.kind = kind;
+    scope.tenant = kTestRoot.high;
+    Begin(scope);
+    const bool all_at_once = cache_->running_transfers() > 0;
+    EXPECT_TRUE(all_at_once);
+    port_.EndAll();
+    Poll();
+    EXPECT_EQ(Acquire(waits, kFirst).state, State::kReady);
+    Compute(waits, kFirst);
+    waits.Release();
+    End({{1, 2}, {1, 2, 3, 4}, {1, 2, 3, 4, 5, 6}, kFirst});
+    EXPECT_EQ(Node({1, 2}), kNoNode) << static_cast<int>(kind);
+    EXPECT_EQ(Serve(kFirst), (std::array<int, kTiers>{}));
+    EXPECT_EQ(Serve(kFirst)[0], 8);
+    TearDown();
+    cache_.reset();
+  }
+}
+
+TEST_F(PurgeTest, ASpillInFlightLeavesNoRecord) {
+  Make({.blocks = 16, .host_blocks = 4, .disk = true});
+  Serve(kFirst);
+  Poll();
+  ASSERT_GT(cache_->running_transfers(), 0u);
+  Begin({.kind = Kind::kAll});
+  const auto purged = End();
+  EXPECT_GT(purged.in_use, 0u);
+  for (int i = 0; i < 100 && cache_->running_transfers() > 0; ++i) {
+    port_.EndAll();
+    Poll();
+  }
+  EXPECT_TRUE(port_.records.empty());
+  EXPECT_EQ(cache_->nodes(), 0u);
+  EXPECT_EQ(cache_->pending_disk_blocks(), 0u);
+}
+
+TEST_F(PurgeTest, AnUnknownPrefixIsRefused) {
+  Make({.blocks = 16});
+  Serve(kFirst);
+  EXPECT_FALSE(cache_->BeginPurge({.kind = Kind::kPrefix, .node = Node(kFirst), .key = KeyOf(kSecond)}));
+  EXPECT_FALSE(cache_->BeginPurge({.kind = Kind::kPrefix, .node = 999, .key = KeyOf(kFirst)}));
+  EXPECT_FALSE(cache_->Pin(999, KeyOf(kFirst)));
+}
+
+TEST_F(PurgeTest, APinIsEvictedLastAndHasABudget) {
+  Make({.blocks = 16, .retained_percent = 50, .host_blocks = 8});
+  Serve(kFirst);
+  const auto pinned = cache_->Pin(Node(kFirst), KeyOf(kFirst));
+  cache_->CheckInvariants();
+  ASSERT_TRUE(pinned);
+  EXPECT_EQ(pinned->prefix_blocks, 4u);
+  EXPECT_EQ(pinned->blocks[0], 4u);
+  EXPECT_EQ(pinned->most, (std::array<uint64_t, kPoolTiers>{4, 2}));
+  Serve({20, 21, 22, 23});
+  const auto refused = cache_->Pin(Node({20, 21, 22, 23}), KeyOf({20, 21, 22, 23}));
+  EXPECT_EQ(refused->refused[0], 2u);
+  EXPECT_EQ(refused->all[0], 4u);
+  EvictFromDevice(12);
+  EXPECT_EQ(Where({20, 21, 22, 23}), "ghost");
+  EXPECT_EQ(Where(kFirst), "device");
+  EXPECT_EQ(cache_->Unpin(Node(kFirst), KeyOf(kFirst))->all[0], 0u);
+  cache_->CheckInvariants();
+  EvictFromDevice(13);
+  EXPECT_EQ(Where(kFirst), "ghost");
+}
+
+TEST_F(PurgeTest, ARunningRequestEvictsAPinAtLast) {
+  Make({.blocks = 8, .retained_percent = 100});
+  Serve(kFirst);
+  ASSERT_TRUE(cache_->Pin(Node(kFirst), KeyOf(kFirst)));
+  EvictFromDevice(8);
+  EXPECT_EQ(Where(kFirst), "ghost");
+}
+
+TEST_F(PurgeTest, APurgeTakesPinnedBlocksToo) {
+  Make({.blocks = 16, .retained_percent = 50, .host_blocks = 8});
+  Serve(kFirst);
+  ASSERT_TRUE(cache_->Pin(Node(kFirst), KeyOf(kFirst)));
+  SpillAll();
+  Begin({.kind = Kind::kTenant, .tenant = kTestRoot.high});
+  End();
+  EXPECT_EQ(cache_->nodes(), 0u);
+  EXPECT_EQ(cache_->kept_blocks(), 0u);
+}
+
+}  // namespace
+}  // namespace prefixd
