@@ -11,6 +11,9 @@ namespace {
 constexpr double kPlannedShare = 0.8;
 // The part of the stated time that steps have while tenants share the machine.
 constexpr double kSharedPart = 0.125;
+// But they have at least so many times the time of a step without prompts, which every step spends on the
+// weights: shorter ones would read the weights too often.
+constexpr double kSharedBases = 4;
 // Prompts get at least this share of the time of the decodes. Otherwise a model whose weights alone take the
 // stated time to read would read them for a token or two of a prompt.
 constexpr double kShareOfDecodes = 0.5;
@@ -83,7 +86,7 @@ int RowCost::Fitting(double units, int position, int limit) const {
 double StepBudget::PromptUnits(double decode_units) const {
   if (step_seconds_ <= 0) return std::numeric_limits<double>::infinity();
   if (steps_ < kFirstSteps) return kLeastUnits;
-  const double planned = kPlannedShare * step_seconds_ * (shared_ ? kSharedPart : 1);
+  const double planned = kPlannedShare * StatedSeconds();
   if (units_ == 0) {  // as many as certainly fit, if the largest step so far has fitted
     const double growth = largest_seconds_ < planned ? planned / largest_seconds_ : kLargestGrowth;
     return std::max(kLeastUnits, largest_ * std::min(growth, kLargestGrowth));
@@ -92,6 +95,11 @@ double StepBudget::PromptUnits(double decode_units) const {
   const double seconds = std::max(planned - decodes, kShareOfDecodes * decodes);
   const double largest = kLargestGrowth * std::max(largest_, kLeastUnits);
   return std::clamp(seconds / UnitSeconds(), kLeastUnits, largest);
+}
+
+double StepBudget::StatedSeconds() const {
+  if (!shared_) return step_seconds_;
+  return std::clamp(kSharedBases * base_.value_or(0), kSharedPart * step_seconds_, step_seconds_);
 }
 
 double StepBudget::UnitSeconds() const {

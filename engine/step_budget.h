@@ -65,7 +65,7 @@ class StepBudget {
   StepBudget(RowCost cost, double step_seconds) : cost_(std::move(cost)), step_seconds_(step_seconds) {}
 
   const RowCost& cost() const { return cost_; }
-  // Whether the next steps are planned for kSharedPart of the stated time.
+  // Whether the next steps are shorter than stated.
   void SetShared(bool shared) { shared_ = shared; }
   // Returns how many units prompts may have in a step with decodes of `decode_units`.
   double PromptUnits(double decode_units) const;
@@ -80,7 +80,8 @@ class StepBudget {
   void AssumePromptUnit(double seconds) { prompt_unit_seconds_ = seconds; }
 
  private:
-  double UnitSeconds() const;  // 0: not measured
+  double StatedSeconds() const;  // of a step, at most
+  double UnitSeconds() const;    // 0: not measured
   double Predict(double units) const { return base_.value_or(0) + units * UnitSeconds(); }
   void ObserveBase(double units, double seconds);
   void ObserveUnits(double units, double seconds);

@@ -30,6 +30,10 @@ PREFIXD_INLINE void WriteTile(const QuantJob& job, const Outputs (&acc)[kVectors
   }
 }
 
+// So few rows are multiplied by the weights as they are stored, on every CPU: unpacking them does not pay,
+// and the memory would wait for it.
+constexpr int kFewRows = 8 * kQuantTileRows;
+
 PREFIXD_INLINE size_t FirstRow(int group) { return static_cast<size_t>(group) * kQuantTileRows; }
 PREFIXD_INLINE const std::byte* PackedGroup(const QuantJob& job, int group) {
   return job.x + FirstRow(group) * static_cast<size_t>(job.blocks) * kQuantRowBlockBytes;
@@ -46,8 +50,8 @@ PREFIXD_INLINE void Prefetch(const std::byte* p) {
   _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T0);
 }
 
-// Computes a group of kRows rows by kVectors vectors of a panel, from vector `first` on. `first_pass`: nothing
-// has read these weights before.
+// Computes a group of kRows rows by kVectors vectors of a panel, from vector `first` on. `first_pass`:
+// nothing has read these weights before.
 template <typename F, int kRows, int kVectors>
 void StoredTile(const QuantJob& job, int panel, int first, int group, bool first_pass) {
   const std::byte* const codes = PanelAt(job, panel);

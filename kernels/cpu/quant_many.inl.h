@@ -197,10 +197,7 @@ PREFIXD_INLINE auto ManyOf(WeightFormat::Kind kind, std::integer_sequence<int, k
   return kRows[kind - WeightFormat::kQ8_0];
 }
 
-// Few groups of rows are multiplied by the weights as they are stored: unpacking them does not pay, and keeps
-// the memory waiting.
-constexpr int kFewRows = 8 * kQuantTileRows;
-
+// Few rows are multiplied by the weights as they are stored.
 void QuantGemmOfMany(const QuantJob& job, int first_panel, int end_panel, int first_group, int end_group) {
   if (job.rows <= kFewRows) return QuantGemm(job, first_panel, end_panel, first_group, end_group);
   constexpr int kCount = WeightFormat::kKinds - WeightFormat::kQ8_0;

@@ -56,7 +56,7 @@ PREFIXD_INLINE HalfSums SumHalves(__m256i integers) {
 void QuantPackRows(WeightFormat::Kind kind, const float* x, int count, int rows, int blocks,
                    std::byte* packed) {
   const QuantKind of = KindOf(kind);
-  const bool is_unsigned = kUnsignedX && (rows > kQuantTileRows || of.wide);
+  const bool is_unsigned = kUnsignedX && (rows > kFewRows || of.wide);
   const __m256i sign_bits = _mm256_set1_epi8(is_unsigned ? -128 : 0);
   const size_t group = static_cast<size_t>(count);
   for (size_t r = 0; r < group; ++r) {

@@ -54,7 +54,8 @@ TEST(StepBudget, StepsAreShortWhileTenantsShareTheMachineAndLongAgainAfterIt) {
     budget.SetShared(true);
     Decode(&budget, machine, 5, 4);
     const double decodes = machine.Seconds({.decodes = 4});
-    EXPECT_LE(Largest(Prefill(&budget, machine, 50, 4)), std::max(kStated / 8, 1.5 * decodes) * 1.01);
+    EXPECT_LE(Largest(Prefill(&budget, machine, 50, 4)),
+              std::max({kStated / 8, 4 * machine.base, 1.5 * decodes}) * 1.01);
     budget.SetShared(false);
     EXPECT_NEAR(budget.PromptUnits(0), units, units / 10) << "what a unit takes is still known";
   }

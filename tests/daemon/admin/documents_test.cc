@@ -114,13 +114,16 @@ TEST(Documents, PrefixesAreATreeAndSayWhatIsHeldBack) {
   table.rows = {{.key = {1, 2}, .root = {3, 4}, .tokens = 32, .hits = 5, .own_blocks = 2},
                 {.key = {5, 6}, .root = {3, 4}, .tokens = 64, .hits = 2, .parent = 0, .own_blocks = 2}};
   table.rows[1].own_blocks_in = {1, 0, 2};
+  table.rest_of_others = 3;
   const json::object document = PrefixesDocument(table, AdminFacts{.model = "m", .block_tokens = 16}, kNow);
   const json::value& rows = document.at("rows");
   EXPECT_TRUE(rows.at(0).at("parent").is_null());
   EXPECT_EQ(rows.at(1).at("parent"), json::value(0));
   EXPECT_EQ(rows.at(1).at("own_tokens"), json::value(32));
   EXPECT_EQ(rows.at(1).at("own_blocks"), json::value({{"device", 1}, {"host", 0}, {"disk", 2}}));
-  EXPECT_EQ(document.at("held_back"), json::value({{"prefixes", 5}, {"nodes", 86}}));
+  EXPECT_EQ(
+      document.at("held_back"),
+      (json::object{{"prefixes", 5}, {"nodes", 86}, {"tenants", json::object()}, {"other_tenants", 3}}));
   EXPECT_TRUE(PrefixesDocument(std::nullopt, AdminFacts{.block_tokens = 16}, kNow).at("at").is_null())
       << "nobody has looked";
 }
