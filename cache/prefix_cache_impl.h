@@ -122,6 +122,15 @@ struct Lease::State {
   RadixTree::Position at() const { return {root, path.empty() ? kNoNode : path.back()}; }
 };
 
+// A purge that is under way.
+struct ActivePurge {
+  PrefixCache::PurgeScope scope;
+  NodeId start = kNoNode;                           // kPrefix: the first node that goes
+  NodeId next = 0;                                  // otherwise: the node to look at next
+  std::vector<std::pair<NodeId, BlockKey>> to_see;  // kPrefix
+  PrefixCache::Purged result;
+};
+
 struct PrefixCache::Impl {
   Impl(Options options_in, DeviceCopier* copier_in, TransferPort* port_in);
 
@@ -380,13 +389,6 @@ struct PrefixCache::Impl {
   uint64_t pending_disk_blocks = 0;  // queued spills and running ones with `to_disk`
   // How the disk keeps, or will keep, the records of nodes. A time may have come already.
   std::unordered_map<NodeId, Retention::Kept> disk_kept;
-  struct ActivePurge {
-    PurgeScope scope;
-    NodeId start = kNoNode;                           // kPrefix: the first node that goes
-    NodeId next = 0;                                  // otherwise: the node to look at next
-    std::vector<std::pair<NodeId, BlockKey>> to_see;  // kPrefix
-    Purged result;
-  };
   std::optional<ActivePurge> purge;
   // Nodes that go when nothing refers to them any more, and the start of `purge`. Nobody takes them.
   std::unordered_set<NodeId> purged;
