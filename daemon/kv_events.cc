@@ -42,22 +42,19 @@ uint64_t KvEventBytes(size_t most_blocks, int block_tokens) {
          EventPublisher::kMostBufferedBytes;
 }
 
-Result<std::unique_ptr<KvEvents>> KvEvents::Bind(const Options& options, const std::string& model,
-                                                 const BlockKey& fingerprint) {
+Result<std::unique_ptr<KvEvents>> KvEvents::Bind(const Options& options, const BlockKey& fingerprint) {
   if (options.kv_events.empty()) return std::unique_ptr<KvEvents>();
-  const std::string topic =
-      options.kv_events_topic.empty() ? "kv@" + options.listen + "@" + model : options.kv_events_topic;
   const BlockKey shared_root = RootKey(fingerprint, "");
   Result<SequenceFile> sequence = SequenceFile::Open(options.kv_events_sequence);
   if (!sequence.ok()) return sequence.status().WithContext("kv-events-sequence");
-  std::unique_ptr<KvEvents> events(new KvEvents(topic, shared_root, *std::move(sequence)));
+  std::unique_ptr<KvEvents> events(new KvEvents(options.kv_events_topic, shared_root, *std::move(sequence)));
   PREFIXD_ASSIGN_OR_RETURN(events->sockets_,
                            EventSockets::Bind({options.kv_events, options.kv_events_replay}));
   const EventEndpoints& bound = events->sockets_->bound();
   Log(LogLevel::kInfo, "KV events",
       {{"endpoint", bound.events},
        {"replay", bound.replay},
-       {"topic", topic},
+       {"topic", options.kv_events_topic},
        {"sequence", events->sequence_.next()}});
   for (const std::string& endpoint : {bound.events, bound.replay}) {
     if (!endpoint.empty() && !IsLocalEndpoint(endpoint))

@@ -24,10 +24,9 @@ uint64_t KvEventBytes(size_t most_blocks, int block_tokens);
 
 class KvEvents {
  public:
-  // Binds the sockets. Null without --kv-events. `model` is its name in the topic. The errors are those of
-  // EventSockets::Bind and SequenceFile::Open.
-  static Result<std::unique_ptr<KvEvents>> Bind(const Options& options, const std::string& model,
-                                                const BlockKey& fingerprint);
+  // Binds the sockets. Null without --kv-events. The errors are those of EventSockets::Bind and
+  // SequenceFile::Open.
+  static Result<std::unique_ptr<KvEvents>> Bind(const Options& options, const BlockKey& fingerprint);
 
   ResidencyListener* listener() { return queue_.get(); }
   void OnDropped(const BlockKey& key) { queue_->OnDropped(key); }  // see ResidencyQueue

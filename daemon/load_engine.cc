@@ -58,7 +58,7 @@ Result<LoadedEngine> Load(const Options& options, const ServePlan& plan, const C
       .eos = loaded.model->eos,
       .fingerprint = Fingerprint(IdentityOf(*loaded.model, *loaded.backend, layout))};
   *code = kExitUsage;
-  PREFIXD_ASSIGN_OR_RETURN(loaded.events, KvEvents::Bind(options, plan.served_name, engine.fingerprint));
+  PREFIXD_ASSIGN_OR_RETURN(loaded.events, KvEvents::Bind(options, engine.fingerprint));
   if (loaded.events != nullptr) engine.residency = loaded.events->listener();
   const uint64_t host_bytes = plan.tiers.host_blocks * uint64_t{layout.BlockBytes()};
   Result<std::unique_ptr<Tiers>> tiers = Tiers::Create(

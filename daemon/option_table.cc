@@ -131,7 +131,7 @@ constexpr OptionSpec kTable[] = {
     {"kv-events-replay", "ENDPOINT", K::kText, &O::kv_events_replay, "", "Events",
      "where routers ask for events that they have missed; without it none can"},
     {"kv-events-topic", "TEXT", K::kText, &O::kv_events_topic, "", "Events",
-     "topic of the events; default: kv@ADDR:PORT@MODEL, of listen and served-model-name"},
+     "topic of the events, such as kv@ADDR:PORT@MODEL for llm-d; empty for vllm-router, as of vLLM"},
     {"kv-events-sequence", "FILE", K::kText, &O::kv_events_sequence, "", "Events",
      "file that keeps the number of the last event, so that numbers never fall; without it they begin at 0"},
     {"kv-events-tenants", "", K::kFlag, &O::kv_events_tenants, "false", "Events",
