@@ -58,6 +58,7 @@ void PrefixCache::Impl::TakeFullBlocks(Lease::State& lease, std::span<const Toke
     }
     Place(lease, block);
     lease.path.push_back(node);
+    hints.Used(node);
     UseKept(node);
     KeepLast(lease);
     lease.ready += block_tokens;

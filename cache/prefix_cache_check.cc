@@ -116,8 +116,10 @@ void PrefixCache::Impl::CheckNode(NodeId node, const std::vector<uint32_t>& refe
     const Retention& retention = tier(at).retention;
     const bool kept = retention.Find(node) != nullptr;
     PREFIXD_CHECK(!kept || block != kNoBlock) << "node " << node << " is kept without a block";
-    PREFIXD_CHECK(tier(at).eviction.IsCandidate(node) == (evictable && !kept) &&
-                  retention.IsCandidate(node) == (evictable && kept))
+    const bool low = hints.IsLow(node);
+    PREFIXD_CHECK(tier(at).eviction.IsCandidate(node) == (evictable && !kept && !low) &&
+                  retention.IsCandidate(node) == (evictable && kept) &&
+                  hints.IsCandidate(at, node) == (evictable && !kept && low))
         << "node " << node << " as an eviction candidate";
     if (block == kNoBlock) continue;
     PREFIXD_CHECK(pool(at).state(block) == (held > 0 ? BlockState::kLeased : BlockState::kCached))
@@ -156,6 +158,7 @@ void PrefixCache::Impl::CheckClaims() const {
 void PrefixCache::Impl::CheckInvariants() const {
   tree.CheckInvariants();
   ghosts.CheckInvariants();
+  hints.CheckInvariants();
   times.CheckInvariants();
   CheckClaims();
 

@@ -141,6 +141,7 @@ int PrefixCache::Impl::CommitBlock(Lease::State& lease, std::span<const TokenId>
   AddReference(node);
   if (const BlockId present = tree.block(node, Tier::kDevice); present != kNoBlock) {
     Place(lease, present, in_use);
+    hints.Used(node);
     ++stats.deduplicated_blocks;
   } else {
     // What has a record was computed because that is faster: the disk saves nothing there.
@@ -153,10 +154,11 @@ int PrefixCache::Impl::CommitBlock(Lease::State& lease, std::span<const TokenId>
   return block_tokens - reusable;
 }
 
-void PrefixCache::Impl::Release(Lease::State& lease) {
+void PrefixCache::Impl::Release(Lease::State& lease, bool is_over) {
   claims.EndAll(&lease.claimant);
   KeepTail(lease);
   CountKept(lease);
+  if (is_over) ApplyHint(lease);
   for (size_t i = lease.path.size(); i < lease.blocks.size(); ++i) {
     pool(Tier::kDevice).Discard(lease.blocks[i]);
   }

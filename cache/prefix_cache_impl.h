@@ -40,7 +40,8 @@
 //      is empty; what is behind has not been decided then.
 //   g. What retention keeps in a tier has a block there. Where b makes it a candidate, it is one of the
 //      retention, and every other node one of the policy. A partial block (IsPartial) is on the device alone.
-//   h. `disk_kept` has nodes in memory alone.
+//   h. `disk_kept` and `hints` have nodes in memory alone. A node that `hints` lowers and retention does not
+//      keep is a candidate of `hints` where b makes it one, and none of the policy.
 #pragma once
 
 #include <deque>
@@ -59,6 +60,7 @@
 #include "cache/prefix_cache.h"
 #include "cache/radix_tree.h"
 #include "cache/retention.h"
+#include "cache/session_hints.h"
 #include "cache/tenant_eviction.h"
 #include "cache/use_times.h"
 
@@ -136,7 +138,7 @@ struct PrefixCache::Impl {
   bool Reserve(Lease::State& lease, int tokens);
   void EndStep(bool ok);
   std::vector<Run> Commit(Lease::State& lease, std::span<const TokenId> tokens, TableInUse in_use);
-  void Release(Lease::State& lease);
+  void Release(Lease::State& lease, bool is_over);
   void Poll(double now, bool idle);
   void CheckInvariants() const;
 
@@ -244,6 +246,9 @@ struct PrefixCache::Impl {
   bool TellDisk(NodeId node);            // what disk_kept says
   void KeepAsOnDisk(NodeId node);        // the node has come to the device, which is a use
   bool IsToBeOnDisk(NodeId node) const;  // because it is to be kept there, and there is room for it
+  // What the hint of a lease that ends says of its nodes. Those that others use are left alone.
+  void ApplyHint(const Lease::State& lease);
+  size_t FirstLowered(const Lease::State& lease) const;  // in its path; to the end of it
   void EndRetention(NodeId node, Tier at);
   void EndExpired();
   bool IsKept(NodeId node) const;
@@ -363,6 +368,7 @@ struct PrefixCache::Impl {
   uint64_t pending_disk_blocks = 0;  // queued spills and running ones with `to_disk`
   // How the disk keeps, or will keep, the records of nodes. A time may have come already.
   std::unordered_map<NodeId, Retention::Kept> disk_kept;
+  SessionHints hints{&stats.hints};
   bool spills_all = false;   // since SpillAll
   bool device_lost = false;  // since LoseDevice
   uint64_t next_transfer = 1;

@@ -145,6 +145,36 @@ void PrefixCache::Impl::EndExpired() {
       EndRetention(*node, at);
     }
   }
+  hints.EndExpired(seconds);
+}
+
+size_t PrefixCache::Impl::FirstLowered(const Lease::State& lease) const {
+  // What a request that is alone has found is of others; a session that ends has found its own turns, up to
+  // where another one parts from it.
+  const size_t found = lease.use.hint == SessionHint::kOneShot ? static_cast<size_t>(lease.hit_blocks) : 0;
+  size_t first = lease.path.size();
+  for (; first > found; --first) {
+    const NodeId node = lease.path[first - 1];
+    const bool last = first == lease.path.size();
+    const bool alone = last ? tree.IsLeaf(node) : tree.only_child(node) == lease.path[first];
+    if (!alone || tree.references(node) > 1 || IsKept(node)) break;
+  }
+  return first;
+}
+
+void PrefixCache::Impl::ApplyHint(const Lease::State& lease) {
+  const SessionHint hint = lease.use.hint;
+  if (hint == SessionHint::kNone || !lease.reads) return;
+  if (hint == SessionHint::kToolPending) {
+    const Retention::Kept kept = KeptFor(lease, SessionHints::kToolSeconds);
+    for (const NodeId node : lease.path) {
+      if (IsKept(node)) continue;
+      if (!KeepInBudget(node, Tier::kDevice, kept)) return;  // without it, the next ones are worth nothing
+      hints.Raise(node, kept.until);
+    }
+    return;
+  }
+  for (size_t i = FirstLowered(lease); i < lease.path.size(); ++i) hints.Lower(lease.path[i], hint);
 }
 
 void PrefixCache::Impl::NoteTail(Lease::State& lease, std::span<const TokenId> tokens) {

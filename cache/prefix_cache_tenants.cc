@@ -60,6 +60,9 @@ std::optional<NodeId> PrefixCache::Impl::VictimFor(uint32_t tenant, Tier at) {
   if (eviction.IsAtMost(tenant)) {
     if (const std::optional<NodeId> own = OwnVictim(tenant, at)) return own;
   }
+  const std::optional<NodeId> low =
+      hints.Victim(at, [&](NodeId node) { return tenants.empty() || eviction.MayTake(TenantOf(node)); });
+  if (low) return low;
   if (const std::optional<NodeId> victim = eviction.Victim()) return victim;
   if (tenants.empty()) return tier(at).retention.Victim();
   const std::optional<NodeId> kept =
@@ -69,8 +72,10 @@ std::optional<NodeId> PrefixCache::Impl::VictimFor(uint32_t tenant, Tier at) {
 
 std::optional<NodeId> PrefixCache::Impl::OwnVictim(uint32_t tenant, Tier at) {
   if (tenant == 0) return std::nullopt;
+  const auto is_own = [&](NodeId node) { return TenantOf(node) == tenant; };
+  if (const std::optional<NodeId> low = hints.Victim(at, is_own)) return low;
   if (const std::optional<NodeId> victim = tier(at).eviction.OwnVictim(tenant)) return victim;
-  return tier(at).retention.Victim([&](NodeId node) { return TenantOf(node) == tenant; });
+  return tier(at).retention.Victim(is_own);
 }
 
 void PrefixCache::Impl::EvictSurplus() {
