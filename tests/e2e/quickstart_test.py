@@ -31,19 +31,21 @@ def test_the_second_request_computes_almost_nothing():
     if not port_is_free():
         pytest.skip(f"port {PORT} of this machine is in use")
     # On a machine that is busy just then, computing the prompt may be faster than loading it.
-    for _ in range(3):
+    for _ in range(12):
         done = quickstart()
         assert done.returncode == 0, done.stderr
         rows = [[int(n) for n in row]
                 for row in re.findall(r"(\d+) ms +(\d+) +(\d+) +(\d+)$", done.stdout, re.M)]
         assert len(rows) == 5, done.stdout
+        source = "from the disk cache." if rows[4][2] else "computed: that was expected to be faster"
+        assert f"ms after a restart, {source}" in done.stdout
         if rows[4][2] >= 320:
             break
     for _, prompt, cached, computed in rows:
         assert prompt == cached + computed and prompt > 1500
     assert rows[0][2] == 0
     assert rows[1][3] <= 16  # a block at most
-    assert rows[4][2] >= 320 and "after a restart" in done.stdout
+    assert rows[4][2] >= 320
     assert all(computed < 100 for _, _, _, computed in rows[1:4])
     assert "Without --once" in done.stdout and "curl" not in done.stdout
 
