@@ -7,7 +7,6 @@ import pathlib
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import urllib.request
@@ -16,18 +15,13 @@ import pytest
 
 from daemon import Daemon, wait_until
 from kv_events_test import BLOCK, endpoint
+from prometheus_server import free_port
 
 ROUTER = shutil.which("vllm-router", path=pathlib.Path(sys.executable).parent)
 pytestmark = pytest.mark.skipif(ROUTER is None, reason="vllm-router is not installed")
 # Long enough for 12 blocks, and different from the first one on.
 TEXTS = [f"{i} is the number of this text, which keeps on for a while. " * 12 for i in range(4)]
 EVENTS = ("--block-tokens", BLOCK, "--kv-events", "tcp://127.0.0.1:0")
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 class Router:
