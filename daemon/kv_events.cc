@@ -67,6 +67,15 @@ Result<std::unique_ptr<KvEvents>> KvEvents::Bind(const Options& options, const B
   return events;
 }
 
+KvEventSource KvEvents::source() const {
+  return {.endpoint = sockets_->bound().events,
+          .replay_endpoint = sockets_->bound().replay,
+          .topic = topic_,
+          .buffered = EventPublisher::kMostBuffered,
+          .unread = EventSockets::kMostUnread,
+          .queued = Limit<size_t>("kv-event-queue")};
+}
+
 void KvEvents::Start(Engine* engine, std::function<bool(const BlockKey&)> on_disk, size_t most_blocks,
                      const Clock* clock) {
   publisher_ =

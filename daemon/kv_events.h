@@ -9,6 +9,7 @@
 #include <memory>
 #include <string>
 
+#include "daemon/api/context.h"
 #include "daemon/options.h"
 #include "daemon/tier_plan.h"
 #include "engine/engine.h"
@@ -35,6 +36,7 @@ class KvEvents {
   void Start(Engine* engine, std::function<bool(const BlockKey&)> on_disk, size_t most_blocks,
              const Clock* clock);
   void Stop() { publisher_.reset(); }
+  KvEventSource source() const;  // for GET /kv_event_sources
   EventStats stats() const { return publisher_ == nullptr ? EventStats() : publisher_->stats(); }
 
  private:

@@ -64,6 +64,10 @@ double Sum(std::span<const uint64_t> counts) {
   return static_cast<double>(std::accumulate(counts.begin(), counts.end(), uint64_t{0}));
 }
 uint64_t Capacity(const EngineStats& e) { return e.blocks[0].capacity(); }
+double KvUsage(const S& s) {
+  const uint64_t capacity = Capacity(s.engine);
+  return capacity == 0 ? 0 : static_cast<double>(s.engine.blocks[0].leased) / static_cast<double>(capacity);
+}
 constexpr auto kDiskTier = static_cast<size_t>(Tier::kDisk);
 double BytesIn(const S& s, uint64_t blocks) { return static_cast<double>(blocks * s.engine.block_bytes); }
 
@@ -90,11 +94,22 @@ std::span<const Row> VllmRows() {
        [](const S& s, size_t, size_t) { return static_cast<double>(s.engine.waiting); }},
       {kGauge, "vllm:kv_cache_usage_perc",
        "Fraction of the KV blocks on the device that running requests hold, 0 to 1.", kNoLabel, kNoLabel,
+       [](const S& s, size_t, size_t) { return KvUsage(s); }},
+      // Names of vLLM before 0.10, which some routers still read.
+      {kGauge, "vllm:gpu_cache_usage_perc", "An old name of vllm:kv_cache_usage_perc.", kNoLabel, kNoLabel,
+       [](const S& s, size_t, size_t) { return KvUsage(s); }},
+      {kCounter, "vllm:gpu_prefix_cache_queries_total", "An old name of vllm:prefix_cache_queries_total.",
+       kNoLabel, kNoLabel,
+       [](const S& s, size_t, size_t) { return static_cast<double>(s.engine.prefix_query_tokens); }},
+      {kCounter, "vllm:gpu_prefix_cache_hits_total", "An old name of vllm:prefix_cache_hits_total.", kNoLabel,
+       kNoLabel, [](const S& s, size_t, size_t) { return static_cast<double>(s.engine.prefix_hit_tokens); }},
+      {kGauge, "vllm:gpu_prefix_cache_hit_rate",
+       "Share of the prompt tokens looked up since the start that were found, 0 to 1; an old metric of vLLM.",
+       kNoLabel, kNoLabel,
        [](const S& s, size_t, size_t) {
-         const uint64_t capacity = Capacity(s.engine);
-         return capacity == 0
-                    ? 0
-                    : static_cast<double>(s.engine.blocks[0].leased) / static_cast<double>(capacity);
+         return s.engine.prefix_query_tokens == 0 ? 0
+                                                  : static_cast<double>(s.engine.prefix_hit_tokens) /
+                                                        static_cast<double>(s.engine.prefix_query_tokens);
        }},
       {kCounter, "vllm:num_preemptions_total",
        "Preemptions: a request releases its blocks and is computed again.", kNoLabel, kNoLabel,

@@ -223,6 +223,7 @@ class ServerProcess {
   void BeginServing() {
     tokens_ = std::make_unique<EngineAdapter>(loaded_.engine.get());
     context_.engine = tokens_.get();
+    if (loaded_.events != nullptr) context_.kv_events = loaded_.events->source();
     context_.queue_share = plan_.limits.max_queue / 2;
     context_.token_share = plan_.limits.max_tokens / 2;
     context_.tokenizer = loaded_.model->tokenizer.get();

@@ -67,6 +67,12 @@ struct ApiLimits {
 // The checks of /ready: ("disk", "ok"), ("host", "off"), ("disk", "failed: ...").
 using ReadyChecks = std::vector<std::pair<std::string, std::string>>;
 
+// What GET /kv_event_sources says: where KV events are published, with ports, and how many are kept.
+struct KvEventSource {
+  std::string endpoint, replay_endpoint, topic;
+  size_t buffered = 0, unread = 0, queued = 0;  // batches, batches, changes; at most
+};
+
 struct ApiContext {
   const ServerState* state = nullptr;
   const Clock* clock = nullptr;
@@ -88,6 +94,7 @@ struct ApiContext {
 
   // Model.
   EngineClient* engine = nullptr;
+  std::optional<KvEventSource> kv_events;
   // What one request may have in the engine beyond one sequence (submission.h): sequences that wait, and
   // prompt tokens.
   int64_t queue_share = std::numeric_limits<int64_t>::max();

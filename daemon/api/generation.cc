@@ -119,12 +119,11 @@ std::optional<ApiError> StartChat(const ApiContext* context, std::shared_ptr<Exc
   return StartInference(std::move(exchange), context, std::move(inference), std::move(format));
 }
 
-Parsed<size_t> CountChatTokens(const ApiContext& context, ChatRequest request, Work& work) {
+Parsed<std::vector<TokenId>> ChatTokens(const ApiContext& context, ChatRequest request, Work& work) {
   Parsed<std::vector<TokenId>> tokens =
       EncodeChat(context, std::move(request.prompt), /*must_fit=*/false, work);
-  if (!tokens.ok()) return tokens.error();
-  TruncatePrompt(request.generation, &*tokens);
-  return tokens->size();
+  if (tokens.ok()) TruncatePrompt(request.generation, &*tokens);
+  return tokens;
 }
 
 }  // namespace prefixd

@@ -41,8 +41,8 @@ struct ChatEndpoint {
 // Renders and encodes the conversation, and starts the inference; or returns the error to respond with.
 std::optional<ApiError> StartChat(const ApiContext* context, std::shared_ptr<Exchange> exchange,
                                   ChatRequest request, Work& work, const ChatEndpoint& endpoint);
-// The number of tokens that StartChat would give to the model.
-Parsed<size_t> CountChatTokens(const ApiContext& context, ChatRequest request, Work& work);
+// The tokens that StartChat would give to the model, also if they are too many.
+Parsed<std::vector<TokenId>> ChatTokens(const ApiContext& context, ChatRequest request, Work& work);
 
 // The record of a prompt, in which the prompt itself is not yet; null where none is remembered.
 std::shared_ptr<PromptRecord> NewRecord(const ApiContext& context, const GenerationRequest& request,

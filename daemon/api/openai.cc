@@ -1,5 +1,6 @@
 #include "daemon/api/openai.h"
 
+#include <boost/json.hpp>
 #include <utility>
 
 #include "base/utf8.h"
@@ -15,6 +16,8 @@
 namespace prefixd {
 
 namespace {
+
+namespace json = boost::json;
 
 constexpr int kDefaultCompletionTokens = 16;
 
@@ -93,7 +96,49 @@ Parsed<EncodedPrompts> EncodePrompts(const ApiContext& context, const Completion
   return encoded;
 }
 
+// Appends an object of a rendered prompt.
+void AppendRendered(const Exchange& exchange, const std::string& model, const std::vector<TokenId>& tokens,
+                    std::string* out) {
+  out->append("{\"request_id\":").append(json::serialize(json::string(exchange.request_id())));
+  out->append(",\"model\":").append(json::serialize(json::string(model))).append(",\"token_ids\":");
+  char separator = '[';
+  for (const TokenId token : tokens) {
+    out->push_back(std::exchange(separator, ','));
+    out->append(std::to_string(token));
+  }
+  out->append(tokens.empty() ? "[]}" : "]}");
+}
+
 }  // namespace
+
+std::optional<ApiError> HandleChatRender(const ApiContext* context, std::shared_ptr<Exchange> exchange,
+                                         const json::object& body, Work& work) {
+  Parsed<ChatRequest> request = ReadChatRequest(body, *context);
+  if (!request.ok()) return request.error();
+  const std::string model = request->generation.model;
+  Parsed<std::vector<TokenId>> tokens = ChatTokens(*context, *std::move(request), work);
+  if (!tokens.ok()) return tokens.error();
+  std::string rendered;
+  AppendRendered(*exchange, model, *tokens, &rendered);
+  exchange->Respond({.body = std::move(rendered)});
+  return std::nullopt;
+}
+
+std::optional<ApiError> HandleCompletionsRender(const ApiContext* context, std::shared_ptr<Exchange> exchange,
+                                                const json::object& body, Work& work) {
+  Parsed<CompletionRequest> request = ReadCompletionRequest(body, *context);
+  if (!request.ok()) return request.error();
+  std::string rendered;
+  for (const PromptInput& input : request->prompts) {
+    Parsed<std::vector<TokenId>> tokens = EncodePrompt(*context, *request, input, work);
+    if (!tokens.ok()) return tokens.error();
+    rendered.push_back(rendered.empty() ? '[' : ',');
+    AppendRendered(*exchange, request->generation.model, *tokens, &rendered);
+  }
+  rendered.push_back(']');
+  exchange->Respond({.body = std::move(rendered)});
+  return std::nullopt;
+}
 
 std::optional<ApiError> HandleChatCompletions(const ApiContext* context, std::shared_ptr<Exchange> exchange,
                                               const boost::json::object& body, Work& work) {

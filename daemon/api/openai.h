@@ -1,5 +1,6 @@
 // The handlers of POST /v1/chat/completions and /v1/completions. They turn the body into prompts and start an
-// Inference. JsonHandlers; any thread.
+// Inference. Those of .../render, as vLLM has them for routers, respond with the tokens of the prompts
+// instead. JsonHandlers; any thread.
 #pragma once
 
 #include <boost/json/object.hpp>
@@ -17,5 +18,9 @@ std::optional<ApiError> HandleChatCompletions(const ApiContext* context, std::sh
                                               const boost::json::object& body, Work& work);
 std::optional<ApiError> HandleCompletions(const ApiContext* context, std::shared_ptr<Exchange> exchange,
                                           const boost::json::object& body, Work& work);
+std::optional<ApiError> HandleChatRender(const ApiContext* context, std::shared_ptr<Exchange> exchange,
+                                         const boost::json::object& body, Work& work);
+std::optional<ApiError> HandleCompletionsRender(const ApiContext* context, std::shared_ptr<Exchange> exchange,
+                                                const boost::json::object& body, Work& work);
 
 }  // namespace prefixd

@@ -26,6 +26,15 @@ constexpr std::string_view kSchemas = R"({
   "ready": {"type": "boolean"}, "state": {"enum": ["loading", "serving", "draining", "degraded"]},
   "checks": {"type": "object", "additionalProperties": {"type": "string"}}}},
 "Version": {"type": "object", "required": ["version"], "properties": {"version": {"type": "string"}}},
+"KvEventSources": {"type": "object", "additionalProperties": {"type": "object",
+  "required": ["endpoint", "replay_endpoint", "topic"], "properties": {
+    "enable_kv_cache_events": {"const": true}, "publisher": {"const": "zmq"}, "endpoint": {"type": "string"},
+    "replay_endpoint": {"type": ["string", "null"]}, "buffer_steps": {"type": "integer"},
+    "hwm": {"type": "integer"}, "max_queue_size": {"type": "integer"}, "topic": {"type": "string"}}}},
+"Rendered": {"type": "object", "required": ["request_id", "model", "token_ids"], "properties": {
+  "request_id": {"type": "string"}, "model": {"type": "string"},
+  "token_ids": {"type": "array", "items": {"type": "integer", "minimum": 0}}}},
+"RenderedList": {"type": "array", "items": {"$ref": "#/components/schemas/Rendered"}},
 "Model": {"type": "object", "required": ["id", "object", "created", "owned_by"], "properties": {
   "id": {"type": "string"}, "object": {"const": "model"}, "created": {"type": "integer"},
   "owned_by": {"type": "string"}, "max_model_len": {"type": "integer"}}},

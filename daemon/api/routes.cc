@@ -73,6 +73,21 @@ void HandleMetrics(const ApiContext& context, Exchange& exchange) {
                     .body = context.metrics(exchange.budget().stats(), operators)});
 }
 
+// As vLLM: an object of data-parallel ranks, of which a worker has the one 0; empty without events.
+void HandleKvEventSources(const ApiContext& context, Exchange& exchange) {
+  json::object ranks;
+  if (context.state->phase() != ServerPhase::kLoading && context.kv_events) {
+    const KvEventSource& source = *context.kv_events;
+    const json::value replay =
+        source.replay_endpoint.empty() ? json::value(nullptr) : json::value(source.replay_endpoint);
+    ranks["0"] = {{"enable_kv_cache_events", true},  {"publisher", "zmq"},
+                  {"endpoint", source.endpoint},     {"replay_endpoint", replay},
+                  {"buffer_steps", source.buffered}, {"hwm", source.unread},
+                  {"max_queue_size", source.queued}, {"topic", source.topic}};
+  }
+  RespondJson(exchange, ranks);
+}
+
 // Routes of OpenAI's API that a client may try. The name tells it that the server is the right one.
 void HandleRefused(const ApiContext&, Exchange& exchange) {
   const std::string& path = exchange.request().path;
@@ -100,6 +115,10 @@ constexpr GetRoute kGetRoutes[] = {
        RespondJson(exchange, {{"version", context.version}});
      },
      {.summary = "The version of the daemon", .answer = "Version"}},
+    {"/kv_event_sources",
+     false,
+     HandleKvEventSources,
+     {.summary = "Where KV events are published", .answer = "KvEventSources"}},
     {"/v1/cache/explain",
      false,
      HandleExplain,
@@ -124,6 +143,12 @@ constexpr PostRoute kPostRoutes[] = {
     {"/v1/completions",
      HandleCompletions,
      {.summary = "Continues a text", .answer = "Completion", .fields = CompletionFields, .streams = true}},
+    {"/v1/chat/completions/render",
+     HandleChatRender,
+     {.summary = "The token ids of a conversation", .answer = "Rendered", .fields = ChatFields}},
+    {"/v1/completions/render",
+     HandleCompletionsRender,
+     {.summary = "The token ids of prompts", .answer = "RenderedList", .fields = CompletionFields}},
     {"/v1/tokenize",
      HandleTokenize,
      {.summary = "Text or messages to token ids", .answer = "Tokens", .fields = TokenizeFields}},

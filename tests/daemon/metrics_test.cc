@@ -168,6 +168,23 @@ TEST(Metrics, EveryNameOfTransfersAndOfTheProcessIsPresentAtZeroFromTheStart) {
   EXPECT_EQ(samples.at("prefixd_build_info{version=\"1.2.3\",revision=\"abc\"}"), 1);
 }
 
+TEST(Metrics, OldNamesOfVllmHaveTheSameValues) {
+  MetricsSnapshot snapshot = Empty();
+  snapshot.engine.blocks[0].leased = 3;
+  snapshot.engine.blocks[0].free = 9;
+  snapshot.engine.prefix_query_tokens = 80;
+  snapshot.engine.prefix_hit_tokens = 20;
+  const auto samples = ParseExposition(RenderMetrics(snapshot));
+  const auto value = [&](const std::string& name) { return samples.at(name + "{model_name=\"demo\"}"); };
+  EXPECT_EQ(value("vllm:gpu_cache_usage_perc"), 0.25);
+  EXPECT_EQ(value("vllm:gpu_cache_usage_perc"), value("vllm:kv_cache_usage_perc"));
+  EXPECT_EQ(value("vllm:gpu_prefix_cache_queries_total"), 80);
+  EXPECT_EQ(value("vllm:gpu_prefix_cache_hits_total"), 20);
+  EXPECT_EQ(value("vllm:gpu_prefix_cache_hit_rate"), 0.25);
+  EXPECT_EQ(ParseExposition(RenderMetrics(Empty())).at("vllm:gpu_prefix_cache_hit_rate{model_name=\"demo\"}"),
+            0);
+}
+
 TEST(Metrics, TheSumsHoldWithinOneResponse) {
   MetricsSnapshot snapshot = Empty();
   EngineStats& engine = snapshot.engine;

@@ -1,28 +1,16 @@
 """KV events: what a router reads of a daemon, with a small subscriber (kv_subscriber.py)."""
 
 import random
-import re
 import signal
 
 import pytest
 from daemon import MODEL, Daemon, run, wait_until
+from kv_endpoints import endpoint, ready
 from kv_subscriber import AllBlocksCleared, Blocks, Subscriber, replay
 
 EVENTS = ["--kv-events", "tcp://127.0.0.1:0"]
 REPLAY = ["--kv-events-replay", "tcp://127.0.0.1:0"]
 BLOCK = 16
-
-
-def endpoint(daemon, name="endpoint"):
-    """The endpoint of a daemon, from its log."""
-    pattern = re.compile(rf'KV events .*?\b{name}="?(tcp://[0-9.:]+)')
-    wait_until(lambda: any(pattern.search(line or "") for line in daemon.log), "the endpoint of events")
-    return next(found[1] for line in daemon.log if (found := pattern.search(line or "")))
-
-
-def ready(daemon):
-    wait_until(lambda: daemon.get("/ready")[0] == 200, "/ready")
-    return daemon
 
 
 def ask(daemon, ids, **fields):

@@ -70,6 +70,7 @@ TOKENS = [{"prompt": "Hi", "return_token_strs": True}, {"content": "Hi", "with_p
 BODIES = {
     "/v1/chat/completions": CHATS, "/v1/completions": COMPLETIONS, "/v1/responses": RESPONSES,
     "/v1/responses/input_tokens": RESPONSES, "/v1/messages": MESSAGES, "/v1/messages/count_tokens": MESSAGES,
+    "/v1/chat/completions/render": CHATS, "/v1/completions/render": COMPLETIONS,
     "/v1/tokenize": TOKENS, "/v1/detokenize": [{"tokens": [1, 2, 3], "model": "demo"}],
     "/v1/apply-template": [{"messages": [USER], "add_generation_prompt": True}],
 }

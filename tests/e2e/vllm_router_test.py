@@ -1,71 +1,40 @@
-"""Tests that vllm-router sends a request to the daemon that has its prefix, by the KV events of two daemons.
-It needs the program of that name: `build/test-venv/bin/pip install vllm-router==0.1.17`."""
+"""Tests that vllm-router sends a request to the daemon that has its prefix, as the KV events of two say."""
 
-import contextlib
-import json
-import pathlib
 import re
-import shutil
 import signal
-import subprocess
-import sys
-import urllib.request
 
-import pytest
-
-from daemon import Daemon, wait_until
-from kv_events_test import BLOCK, endpoint
+from daemon import wait_until
+from kv_endpoints import endpoint
+from kv_lossy_link import LossyLink
+from router_program import Router, installed, program, two_daemons
 from prometheus_server import free_port
 
-ROUTER = shutil.which("vllm-router", path=pathlib.Path(sys.executable).parent)
-pytestmark = pytest.mark.skipif(ROUTER is None, reason="vllm-router is not installed")
+pytestmark = installed("vllm-router")
+BLOCK = 16
 # Long enough for 12 blocks, and different from the first one on.
 TEXTS = [f"{i} is the number of this text, which keeps on for a while. " * 12 for i in range(4)]
-EVENTS = ("--block-tokens", BLOCK, "--kv-events", "tcp://127.0.0.1:0")
+EVENTS = ("--block-tokens", BLOCK, "--kv-events", "tcp://127.0.0.1:0", "--kv-events-replay",
+          "tcp://127.0.0.1:0")
 
 
-class Router:
-    """vllm-router before the daemons."""
+class VllmRouter(Router):
+    """vllm-router before the daemons. `sources`: the endpoints of their events."""
 
-    def __init__(self, folder, *daemons):
-        self.url = f"http://127.0.0.1:{free_port()}"
-        self.log = folder / f"router-{len(list(folder.iterdir()))}.log"
-        command = [ROUTER, "--policy", "kv_aware", "--host", "127.0.0.1", "--port", self.url.split(":")[-1],
-                   "--prometheus-port", str(free_port()), "--log-level", "debug", "--kv-event-block-size",
-                   str(BLOCK), "--kv-event-model", "demo", "--worker-urls", *[d.url for d in daemons]]
-        for daemon in daemons:
-            command += ["--kv-event-source", f"{daemon.url}={endpoint(daemon)}"]
-        with self.log.open("w") as out:
-            self.process = subprocess.Popen(command, stdout=out, stderr=out)
+    def __init__(self, folder, *daemons, sources=None):
+        command = [program("vllm-router"), "--policy", "kv_aware", "--host", "127.0.0.1", "--prometheus-port",
+                   free_port(), "--log-level", "debug", "--kv-event-block-size", BLOCK, "--kv-event-model",
+                   "demo", "--worker-urls", *[daemon.url for daemon in daemons]]
+        for daemon, source in zip(daemons, sources or map(endpoint, daemons)):
+            command += ["--kv-event-source", f"{daemon.url}={source}", "--kv-event-replay-source",
+                        f"{daemon.url}={endpoint(daemon, 'replay')}"]
+        super().__init__(folder, *command)
 
-    def __enter__(self):
-        wait_until(lambda: self.logged("Starting server on"), "the router")
-        return self
-
-    def __exit__(self, *_):
-        self.process.kill()
-        self.process.wait()
-
-    def logged(self, text):
-        return text in self.log.read_text()
-
-    def cached(self, text):
-        """The tokens of a prompt that the daemon chosen for it had cached."""
-        body = json.dumps({"model": "demo", "prompt": text + " more", "max_tokens": 1}).encode()
-        request = urllib.request.Request(self.url + "/v1/completions", body,
-                                         {"Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            return json.load(answer)["usage"]["prompt_tokens_details"]["cached_tokens"]
+    def cached(self, prompt):
+        return super().cached(prompt + " more")
 
     def credits(self):
         log = re.sub(r"\x1b\[[0-9;]*m", "", self.log.read_text())
         return [int(tokens) for tokens in re.findall(r"credited_prefix_tokens=(\d+)", log)]
-
-
-@contextlib.contextmanager
-def two_daemons(*options, **fields):
-    with Daemon(*EVENTS, *options, **fields) as one, Daemon(*EVENTS, *options, **fields) as two:
-        yield one, two
 
 
 def warm(daemons):
@@ -74,9 +43,9 @@ def warm(daemons):
 
 
 def test_a_request_goes_to_the_daemon_that_has_its_prefix(tmp_path):
-    with two_daemons() as daemons:
+    with two_daemons(*EVENTS) as daemons:
         warm(daemons)
-        with Router(tmp_path, *daemons) as late:  # it has seen none of these requests
+        with VllmRouter(tmp_path, *daemons) as late:  # it has seen none of these requests
             wait_until(lambda: late.cached(TEXTS[0]) and late.credits()[-1], "credit for what was there")
             for i in (1, 2, 3, 1, 3, 2, 0):
                 assert late.cached(TEXTS[i]) >= 12 * BLOCK, i
@@ -84,8 +53,8 @@ def test_a_request_goes_to_the_daemon_that_has_its_prefix(tmp_path):
 
 
 def test_what_was_evicted_has_no_credit(tmp_path):
-    with two_daemons("--context", 512, device_cache="1MiB") as daemons, \
-            Router(tmp_path, *daemons) as router:
+    with two_daemons(*EVENTS, "--context", 512, device_cache="1MiB") as daemons, \
+            VllmRouter(tmp_path, *daemons) as router:
         warm(daemons)
         wait_until(lambda: router.cached(TEXTS[0]) and router.credits()[-1], "credit")
 
@@ -99,12 +68,30 @@ def test_what_was_evicted_has_no_credit(tmp_path):
 
 
 def test_when_a_daemon_is_killed_the_other_one_answers(tmp_path):
-    with two_daemons() as (one, two):
+    with two_daemons(*EVENTS) as (one, two):
         warm((one, two))
-        with Router(tmp_path, one, two) as router:
+        with VllmRouter(tmp_path, one, two) as router:
             wait_until(lambda: router.cached(TEXTS[1]) and router.credits()[-1], "credit")
             two.signal(signal.SIGKILL)
             two.exit_code()
             assert router.cached(TEXTS[0]) >= 12 * BLOCK
             router.cached(TEXTS[1])
             assert router.cached(TEXTS[1]) >= 12 * BLOCK, "the other one has computed it by now"
+
+
+def test_lost_batches_are_asked_for_again(tmp_path):
+    with two_daemons(*EVENTS) as daemons, LossyLink(endpoint(daemons[0])) as lossy, \
+            LossyLink(endpoint(daemons[1])) as whole, \
+            VllmRouter(tmp_path, *daemons, sources=[lossy.endpoint, whole.endpoint]) as router:
+        wait_until(lambda: lossy.passed > 0, "the first batch")
+        lossy.drop = True
+        daemons[0].complete(prompt=TEXTS[0], max_tokens=1)
+        wait_until(lambda: lossy.dropped > 0, "a lost batch")
+        lossy.drop = False
+        daemons[0].complete(prompt=TEXTS[1], max_tokens=1)
+
+        def credited():
+            router.cached(TEXTS[0])
+            return router.credits()[-1] >= 12 * BLOCK
+        wait_until(credited, "credit for what the lost batch told")
+        assert router.cached(TEXTS[1]) >= 12 * BLOCK

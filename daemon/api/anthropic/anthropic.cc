@@ -101,9 +101,9 @@ std::optional<ApiError> HandleCountTokens(const ApiContext* context, std::shared
                                           const json::object& body, Work& work) {
   Parsed<MessagesRequest> request = ReadMessagesRequest(body, *context, /*counts=*/true);
   if (!request.ok()) return request.error();
-  Parsed<size_t> tokens = CountChatTokens(*context, std::move(request->chat), work);
+  Parsed<std::vector<TokenId>> tokens = ChatTokens(*context, std::move(request->chat), work);
   if (!tokens.ok()) return tokens.error();
-  exchange->Respond({.body = json::serialize(json::object{{"input_tokens", *tokens}})});
+  exchange->Respond({.body = json::serialize(json::object{{"input_tokens", tokens->size()}})});
   return std::nullopt;
 }
 

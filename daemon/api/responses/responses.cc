@@ -102,10 +102,10 @@ std::optional<ApiError> HandleInputTokens(const ApiContext* context, std::shared
   Parsed<ResponsesRequest> request =
       ReadResponsesRequest(body, *context, AuthorOf(*exchange, *context, body), /*counts=*/true, work);
   if (!request.ok()) return OfInput(request.error());
-  Parsed<size_t> tokens = CountChatTokens(*context, std::move(request->chat), work);
+  Parsed<std::vector<TokenId>> tokens = ChatTokens(*context, std::move(request->chat), work);
   if (!tokens.ok()) return OfInput(tokens.error());
-  exchange->Respond({.body = json::serialize(
-                         json::object{{"object", "response.input_tokens"}, {"input_tokens", *tokens}})});
+  exchange->Respond({.body = json::serialize(json::object{{"object", "response.input_tokens"},
+                                                          {"input_tokens", tokens->size()}})});
   return std::nullopt;
 }
 

@@ -152,6 +152,36 @@ TEST_F(ApiTest, TokenizeAndDetokenize) {
   EXPECT_EQ(api_.Post("/detokenize", "{}")->response.status, 400);
 }
 
+TEST_F(ApiTest, RenderRespondsWithTheTokensOfAPrompt) {
+  const std::string chat = R"({"messages":[{"role":"user","content":"hi"}],"unknown_to_all":1,"n":2})";
+  const json::value rendered = Parse(api_.Post("/v1/chat/completions/render", chat)->body());
+  EXPECT_FALSE(Text(At(rendered, "/request_id")).empty());
+  EXPECT_EQ(Text(At(rendered, "/model")), "org/toy model:1");
+  EXPECT_EQ(At(rendered, "/token_ids"), At(Parse(api_.Post("/tokenize", chat)->body()), "/tokens"));
+
+  const json::value list =
+      Parse(api_.Post("/completions/render", R"({"prompt":["a<|end|>",""],"model":"alias","max_tokens":1})")
+                ->body());
+  ASSERT_EQ(list.as_array().size(), 2u);
+  EXPECT_EQ(Text(At(list, "/0/model")), "alias");
+  EXPECT_EQ(At(list, "/0/token_ids"), (json::array{259, 97, 256}));
+  EXPECT_EQ(At(list, "/1/token_ids"), (json::array{259}));
+  const json::value ids = Parse(api_.Post("/v1/completions/render", R"({"prompt":[5,6,7]})")->body());
+  EXPECT_EQ(At(ids, "/0/token_ids"), (json::array{5, 6, 7}));
+  EXPECT_EQ(api_.engine.submitted(), 0u) << "the model has nothing to do";
+  EXPECT_EQ(api_.Post("/v1/completions/render", R"({"prompt":7})")->response.status, 400);
+  EXPECT_EQ(api_.Post("/v1/chat/completions/render", "{}")->response.status, 400);
+}
+
+TEST_F(ApiTest, KvEventSourcesAreThoseOfRankZero) {
+  EXPECT_EQ(Parse(api_.Request("GET", "/kv_event_sources")->body()), json::object());
+  api_.context.kv_events =
+      KvEventSource{.endpoint = "tcp://a:1", .topic = "kv@a@m", .buffered = 3, .unread = 2, .queued = 1};
+  EXPECT_EQ(Parse(api_.Request("GET", "/kv_event_sources")->body()), Parse(R"({"0":{
+      "enable_kv_cache_events":true,"publisher":"zmq","endpoint":"tcp://a:1","replay_endpoint":null,
+      "buffer_steps":3,"hwm":2,"max_queue_size":1,"topic":"kv@a@m"}})"));
+}
+
 TEST_F(ApiTest, TokenizeUsesAllInputsOfTheTemplate) {
   const std::string messages = R"("messages":[{"role":"user","content":"hi"}])";
   const auto ids = [&](const std::string& more) {
