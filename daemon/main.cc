@@ -25,8 +25,7 @@ ExitCode Validate(const Invocation& invocation) {
   ExitCode code = kExitOk;
   const Result<ServePlan> plan = MakeServePlan(invocation.options, ReadMemoryState(), &code);
   if (plan.ok()) {
-    const Result<ProbedRates> rates =
-        ProbeRates(plan->backend, plan->threads.count, plan->cuda, plan->numerics, plan->model.format);
+    const Result<ProbedRates> rates = ProbeRates(*plan);
     if (!rates.ok()) return PrintFailure(invocation.json, kExitFailed, rates.status().message());
     for (const std::string& warning : plan->limits.warnings)
       std::fprintf(stderr, "prefixd: warning: %s\n", warning.c_str());

@@ -16,7 +16,7 @@ namespace {
 
 constexpr double kSeconds = 0.08;  // for each of the two rates
 constexpr int kRows = 64;
-constexpr int kWidth = 768;                        // of the square matrix
+constexpr int kMostWidth = 768;                    // of the square matrix
 constexpr size_t kCopiedBytes = size_t{32} << 20;  // above the private caches of a core
 
 // Calls `work` until kSeconds have passed, twice at least: the first call brings memory and threads up.
@@ -38,38 +38,41 @@ double Fastest(const Work& work) {
 
 }  // namespace
 
-Result<ProbedRates> ProbeRates(const std::string& backend, int threads, const CudaOptions& options,
-                               numerics::Version version, WeightFormat format) {
-  if (backend == "cuda") {
+Result<ProbedRates> ProbeRates(const ServePlan& plan) {
+  const WeightFormat format = plan.model.format;
+  if (plan.backend == "cuda") {
     // Products of integers are not measured: they count as those of bf16.
     const DType dtype = format.quantized() ? DType::kBF16 : format.dtype();
     PREFIXD_ASSIGN_OR_RETURN(const std::unique_ptr<cuda::CudaRuntime> runtime,
-                             cuda::CreateRuntime(options.device));
+                             cuda::CreateRuntime(plan.cuda.device));
     const Result<cuda::ProductLibrary*> library =
-        options.deterministic ? Result<cuda::ProductLibrary*>(nullptr) : runtime->LoadProducts();
+        plan.cuda.deterministic ? Result<cuda::ProductLibrary*>(nullptr) : runtime->LoadProducts();
     PREFIXD_ASSIGN_OR_RETURN(const cuda::CudaRates measured,
                              cuda::MeasureRates(runtime.get(), library.ok() ? *library : nullptr, dtype));
     return ProbedRates{measured.flops, measured.copy_bytes};
   }
   ProbedRates rates;
   PREFIXD_ASSIGN_OR_RETURN(const std::unique_ptr<Operations> operations,
-                           CreateOperations(backend, threads, version));
+                           CreateOperations(plan.backend, plan.threads.count, plan.numerics));
+  // A narrow model is slower by the operation.
+  const int hidden = std::min(plan.model.config.hidden, kMostWidth);
+  const int width = format.Fits(hidden) ? hidden : kMostWidth;
   const ModelShape shape{.layers = 1,
-                         .hidden = kWidth,
-                         .intermediate = kWidth,
+                         .hidden = width,
+                         .intermediate = width,
                          .heads = 1,
                          .kv_heads = 1,
-                         .head_dim = kWidth,
-                         .vocab = kWidth,
+                         .head_dim = width,
+                         .vocab = width,
                          .windows = {0}};
   PREFIXD_RETURN_IF_ERROR(
       operations->Reserve(shape, {.context = kRows, .max_rows = kRows, .max_logit_rows = 1}));
-  const std::vector<std::byte> zeros(kWidth * format.RowBytes(kWidth));
-  const MatrixSource source{zeros.data(), format, kWidth, kWidth};
+  const std::vector<std::byte> zeros(static_cast<size_t>(width) * format.RowBytes(width));
+  const MatrixSource source{zeros.data(), format, width, width};
   PREFIXD_ASSIGN_OR_RETURN(const std::unique_ptr<Matrix> matrix, operations->Pack(std::span(&source, 1)));
-  const std::vector<float> x(size_t{kRows} * kWidth, 1.0f);
+  const std::vector<float> x(static_cast<size_t>(kRows) * width, 1.0f);
   std::vector<float> y(x.size());
-  rates.flops = 2.0 * kRows * kWidth * kWidth /
+  rates.flops = 2.0 * kRows * width * width /
                 Fastest([&] { operations->Gemm(*matrix, x.data(), kRows, y.data(), GemmOutput::kStore); });
 
   const std::vector<std::byte> from(kCopiedBytes);

@@ -5,13 +5,10 @@
 // Threads: any; one at a time.
 #pragma once
 
-#include <cstddef>
-#include <string>
+#include <cstdint>
 
 #include "base/status.h"
-#include "kernels/numerics.h"
-#include "kernels/registry.h"
-#include "kernels/weight_format.h"
+#include "daemon/serve_plan.h"
 
 namespace prefixd {
 
@@ -25,11 +22,10 @@ struct ProbedRates {
   }
 };
 
-// Multiplies 64 rows by a small matrix of `format`, packed by the backend, and copies a buffer. The best of
-// several runs counts. The backend `cuda` multiplies and copies as its device is fast; `version` is that of
-// the numerics of a CPU backend. Returns the errors of CreateOperations or of the device, and
-// kResourceExhausted.
-Result<ProbedRates> ProbeRates(const std::string& backend, int threads, const CudaOptions& options,
-                               numerics::Version version, WeightFormat format);
+// Multiplies 64 rows by a small matrix, packed by the backend, and copies a buffer. The best of several runs
+// counts. The matrix has the format of the model's weights, and is as wide as its hidden state, but at most
+// 768. The backend `cuda` multiplies and copies as its device is fast. Returns the errors of CreateOperations
+// or of the device, and kResourceExhausted.
+Result<ProbedRates> ProbeRates(const ServePlan& plan);
 
 }  // namespace prefixd

@@ -99,8 +99,7 @@ TierProbe ProbeTiers(const ServePlan& plan, const KvLayout& layout, uint64_t dis
   TierProbe probe;
   if (plan.tiers.host_blocks == 0 && !plan.tiers.disk.on) return probe;
   const auto bytes = static_cast<double>(layout.BlockBytes());
-  const Result<ProbedRates> rates =
-      ProbeRates(plan.backend, plan.threads.count, plan.cuda, plan.numerics, plan.model.format);
+  const Result<ProbedRates> rates = ProbeRates(plan);
   if (rates.ok()) {
     probe.block_seconds[static_cast<size_t>(Tier::kHost)] = bytes / rates->copy_bytes;
     probe.token_seconds = 1 / rates->PrefillTokensPerSecond(plan.model.parameters);
