@@ -1,4 +1,5 @@
-"""junit_summary.py RESULT.xml TOTALS: prints the failed and skipped tests of a JUnit file and their numbers.
+"""junit_summary.py RESULT.xml TOTALS: prints the failed and skipped tests of a JUnit file and their numbers,
+with the end of what a failed one printed.
 
 It also appends a line "passed failed skipped" with these numbers to the file TOTALS. The exit code is 1 when
 a test failed, or when there is no result: a run that did not finish counts as one failure.
@@ -6,6 +7,18 @@ a test failed, or when there is no result: a run that did not finish counts as o
 
 import sys
 import xml.etree.ElementTree as xml
+
+
+MOST_LINES = 12  # of a failed test
+
+
+def what_failed(case):
+    """Returns lines: those in which pytest says what did not hold, or else the last of the output."""
+    notes = [case.find(kind) for kind in ("failure", "error", "system-out")]
+    lines = [line for note in notes if note is not None for line in (note.text or "").splitlines()
+             if line.strip()]
+    of_pytest = [line for line in lines if line.startswith(("E  ", ">  "))]
+    return (of_pytest or lines)[-MOST_LINES:]
 
 
 def main(result, totals):
@@ -22,6 +35,8 @@ def main(result, totals):
         if case.find("failure") is not None or case.find("error") is not None or case.get("status") == "fail":
             failed += 1
             print(f"  failed: {name}")
+            for line in what_failed(case):
+                print(f"    {line[:200]}")
         elif case.find("skipped") is not None or case.get("status") in ("notrun", "disabled"):
             skipped += 1
             note = case.find("skipped")
