@@ -107,7 +107,7 @@ size_t PrefixCache::MaxMemoryBytes(const Options& options) {
          BlockPool::MaxMemoryBytes(in_memory) +
          Retention::MaxMemoryBytes(MostKept(options, options.blocks) +
                                    MostKept(options, options.host_blocks)) +
-         (options.disk ? in_memory * kDiskKeptBytes : 0) +
+         (options.disk ? in_memory * kDiskKeptBytes : 0) + SessionHints::MaxMemoryBytes(MostHints(options)) +
          MaxEvictionBytes(options.blocks, nodes, options.host_blocks > 0 || options.disk) +
          MaxEvictionBytes(options.host_blocks, nodes, options.disk) +
          (options.tenants ? TenantEviction::MaxMemoryBytes(options.blocks, nodes) +
@@ -145,9 +145,9 @@ int Lease::arriving_blocks() const {
   return open() ? static_cast<int>(state_->loading.size() - state_->to_start) : 0;
 }
 
-int Lease::Release() {
+int Lease::Release(bool is_over) {
   if (!open()) return 0;
-  state_->cache->Release(*state_);
+  state_->cache->Release(*state_, is_over);
   const int kept = state_->kept_tokens;
   state_.reset();
   return kept;

@@ -89,6 +89,7 @@ struct PrefixCacheStats {
       retention_displaced{};
   // Tokens that leases asked to keep, when they were released: kept, and beyond the budget.
   uint64_t kept_tokens = 0, refused_tokens = 0;
+  SessionHints::Counters hints;
   uint64_t partial_copies = 0;  // copies of a partly matching block
   uint64_t failed_copies = 0;   // those whose step failed
   uint64_t key_collisions = 0;  // blocks with a matching key but other tokens; counts blocks
@@ -130,8 +131,9 @@ class Lease {
   // How many leading tokens are kept for it, of those that its PrefixUse asks for: the rest was beyond the
   // budget, or is not committed yet.
   int kept_tokens() const;
-  // Returns the blocks to the cache. The lease is closed afterwards. Returns its last kept_tokens().
-  int Release();
+  // Returns the blocks to the cache. The lease is closed afterwards. Returns its last kept_tokens(). The hint
+  // of its PrefixUse has no effect unless the request is over.
+  int Release(bool is_over = true);
 
  private:
   friend class PrefixCache;

@@ -62,6 +62,7 @@ void PrefixCache::Impl::TakeFullBlocks(Lease::State& lease, std::span<const Toke
     }
     Place(lease, block);
     lease.path.push_back(node);
+    EndHint(node);
     UseKept(node);
     KeepLast(lease);
     lease.ready += block_tokens;
@@ -137,7 +138,10 @@ void PrefixCache::Impl::CopyPart(Lease::State& lease, std::span<const TokenId> w
     uncertain.push_back(&lease);
     ++stats.partial_copies;
     // A use, when most of it is used: a block that shares only its first tokens is not worth more for it.
-    if (2 * partial.tokens > block_tokens) CountUp(&tree.facts(partial.node).hits);
+    if (2 * partial.tokens > block_tokens) {
+      CountUp(&tree.facts(partial.node).hits);
+      EndHint(partial.node);
+    }
     UseKept(partial.node);
     if (IsPartial(partial.node)) lease.copied_partial = tree.key(partial.node);
     // The block that the limit cuts may have been loaded for this lease.

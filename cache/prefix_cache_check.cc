@@ -116,8 +116,10 @@ void PrefixCache::Impl::CheckNode(NodeId node, const std::vector<uint32_t>& refe
     const Retention& retention = tier(at).retention;
     const bool kept = retention.Find(node) != nullptr;
     PREFIXD_CHECK(!kept || block != kNoBlock) << "node " << node << " is kept without a block";
-    PREFIXD_CHECK(tier(at).eviction.IsCandidate(node) == (evictable && !kept) &&
-                  retention.IsCandidate(node) == (evictable && kept))
+    const bool low = hints.IsLow(node);
+    PREFIXD_CHECK(tier(at).eviction.IsCandidate(node) == (evictable && !kept && !low) &&
+                  retention.IsCandidate(node) == (evictable && kept) &&
+                  hints.IsCandidate(at, node) == (evictable && !kept && low))
         << "node " << node << " as an eviction candidate";
     if (block == kNoBlock) continue;
     PREFIXD_CHECK(pool(at).state(block) == (held > 0 ? BlockState::kLeased : BlockState::kCached))
@@ -156,6 +158,7 @@ void PrefixCache::Impl::CheckClaims() const {
 void PrefixCache::Impl::CheckInvariants() const {
   tree.CheckInvariants();
   ghosts.CheckInvariants();
+  hints.CheckInvariants();
   times.CheckInvariants();
   CheckClaims();
 
@@ -164,11 +167,12 @@ void PrefixCache::Impl::CheckInvariants() const {
                                               std::vector<uint32_t>(pool(Tier::kHost).capacity(), 0)};
   for (const Lease::State* lease : leases) CheckLease(*lease, &references, &owners[0]);
   CheckTransfers(&references, &owners[0], &owners[1]);
-  size_t ghosts_in_tree = 0;
+  size_t ghosts_in_tree = 0, with_hint = 0;
   for (NodeId node = 0; node < tree.end(); ++node) {
     if (!tree.Contains(node)) continue;
     CheckNode(node, references);
     ghosts_in_tree += tree.IsGhost(node) ? 1 : 0;
+    with_hint += hints.Contains(node) && tree.InMemory(node) ? 1 : 0;
     for (int i = 0; i < kPoolTiers; ++i) {
       const BlockId block = tree.block(node, static_cast<Tier>(i));
       if (block != kNoBlock) ++owners[i].at(block);
@@ -177,6 +181,7 @@ void PrefixCache::Impl::CheckInvariants() const {
   for (const auto& [node, kept] : disk_kept)
     PREFIXD_CHECK(tree.Contains(node) && tree.InMemory(node))
         << "node " << node << " is to be kept on the disk";
+  PREFIXD_CHECK(with_hint == hints.size()) << hints.size() - with_hint << " hints are of no node in memory";
   CheckTenants();
   CheckPurged();
   PREFIXD_CHECK(ghosts_in_tree == ghosts.size()) << ghosts.size() - ghosts_in_tree << " ghosts have no node";

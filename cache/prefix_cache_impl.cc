@@ -24,7 +24,8 @@ PrefixCache::Impl::Impl(Options options_in, DeviceCopier* copier_in, TransferPor
                .block_tokens = options.block_tokens,
                .block_bytes = options.block_bytes,
                .block_seconds = options.block_seconds}),
-      budget(options.spills_slow_steps) {
+      budget(options.spills_slow_steps),
+      hints(MostHints(options), &stats.hints) {
   PREFIXD_CHECK(block_tokens > 0 && std::has_single_bit(static_cast<unsigned>(block_tokens))) << block_tokens;
   PREFIXD_CHECK(copier != nullptr && options.key != nullptr && options.max_transfers > 0);
   PREFIXD_CHECK(port != nullptr || (options.host_blocks == 0 && !options.disk)) << "lower tiers need a port";
@@ -143,6 +144,7 @@ int PrefixCache::Impl::CommitBlock(Lease::State& lease, std::span<const TokenId>
   const int reusable = ReusableTokens(lease, node, content);
   KnowTokens(node, content);
   AddReference(node);
+  EndHint(node);
   if (const BlockId present = tree.block(node, Tier::kDevice); present != kNoBlock) {
     Place(lease, present, in_use);
     ++stats.deduplicated_blocks;
@@ -157,10 +159,11 @@ int PrefixCache::Impl::CommitBlock(Lease::State& lease, std::span<const TokenId>
   return block_tokens - reusable;
 }
 
-void PrefixCache::Impl::Release(Lease::State& lease) {
+void PrefixCache::Impl::Release(Lease::State& lease, bool is_over) {
   claims.EndAll(&lease.claimant);
   KeepTail(lease);
   CountKept(lease);
+  if (is_over) ApplyHint(lease);
   for (size_t i = lease.path.size(); i < lease.blocks.size(); ++i) {
     pool(Tier::kDevice).Discard(lease.blocks[i]);
   }

@@ -40,7 +40,8 @@
 //      is empty; what is behind has not been decided then.
 //   g. What retention keeps in a tier has a block there. Where b makes it a candidate, it is one of the
 //      retention, and every other node one of the policy. A partial block (IsPartial) is on the device alone.
-//   h. `disk_kept` has nodes in memory alone.
+//   h. `disk_kept` and `hints` have nodes in memory alone. A node that `hints` lowers and retention does not
+//      keep is a candidate of `hints` where b makes it one, and none of the policy.
 //   i. A node of `purged` is referred to, or it is the start of `purge`. A lease that has one on its path is
 //      detached, so nothing is added below it.
 #pragma once
@@ -61,6 +62,7 @@
 #include "cache/prefix_cache.h"
 #include "cache/radix_tree.h"
 #include "cache/retention.h"
+#include "cache/session_hints.h"
 #include "cache/tenant_eviction.h"
 #include "cache/use_times.h"
 
@@ -68,6 +70,10 @@ namespace prefixd {
 
 // The blocks of a tier of `blocks` blocks that retention may keep.
 size_t MostKept(const PrefixCache::Options& options, uint32_t blocks);
+// Nodes with a hint: a quarter of the blocks in memory.
+inline size_t MostHints(const PrefixCache::Options& options) {
+  return (size_t{options.blocks} + options.host_blocks) / 4;
+}
 
 // Of an entry of Impl::disk_kept.
 inline constexpr size_t kDiskKeptBytes = 96;
@@ -147,7 +153,7 @@ struct PrefixCache::Impl {
   bool Reserve(Lease::State& lease, int tokens);
   void EndStep(bool ok);
   std::vector<Run> Commit(Lease::State& lease, std::span<const TokenId> tokens, TableInUse in_use);
-  void Release(Lease::State& lease);
+  void Release(Lease::State& lease, bool is_over);
   void Poll(double now, bool idle);
   void CheckInvariants() const;
 
@@ -256,6 +262,11 @@ struct PrefixCache::Impl {
   bool TellDisk(NodeId node);            // what disk_kept says
   void KeepAsOnDisk(NodeId node);        // the node has come to the device, which is a use
   bool IsToBeOnDisk(NodeId node) const;  // because it is to be kept there, and there is room for it
+  // What the hint of a lease that ends says of its nodes. Those that others use are left alone. The hint ends
+  // when a node is used, and what it has kept is not kept any more.
+  void ApplyHint(const Lease::State& lease);
+  void EndHint(NodeId node);
+  size_t FirstLowered(const Lease::State& lease) const;  // in its path; to the end of it
   void EndRetention(NodeId node, Tier at);
   void EndExpired();
   bool IsKept(NodeId node) const;
@@ -389,6 +400,8 @@ struct PrefixCache::Impl {
   uint64_t pending_disk_blocks = 0;  // queued spills and running ones with `to_disk`
   // How the disk keeps, or will keep, the records of nodes. A time may have come already.
   std::unordered_map<NodeId, Retention::Kept> disk_kept;
+  PrefixCacheStats stats;
+  SessionHints hints;  // counts in `stats`
   std::optional<ActivePurge> purge;
   // Nodes that go when nothing refers to them any more, and the start of `purge`. Nobody takes them.
   std::unordered_set<NodeId> purged;
@@ -397,7 +410,6 @@ struct PrefixCache::Impl {
   uint64_t next_transfer = 1;
   uint64_t now = 0;    // the time of last use: the number of calls of GiveBack
   double seconds = 0;  // the time of the last Poll
-  PrefixCacheStats stats;
 };
 
 }  // namespace prefixd

@@ -27,7 +27,10 @@ void PrefixCache::Impl::UpdateCandidate(NodeId node, Tier at) {
   const bool kept = retention.Find(node) != nullptr;
   if (!(evictable && kept) && retention.IsCandidate(node)) retention.RemoveCandidate(node);
   if (evictable && kept && !retention.IsCandidate(node)) retention.AddCandidate(node);
-  const bool candidate = evictable && !kept;
+  const bool low = evictable && !kept && hints.IsLow(node);
+  if (!low && hints.IsCandidate(at, node)) hints.RemoveCandidate(at, node);
+  if (low && !hints.IsCandidate(at, node)) hints.AddCandidate(at, node, TenantOf(node));
+  const bool candidate = evictable && !kept && !low;
   TenantEviction& eviction = tier(at).eviction;
   if (candidate == eviction.IsCandidate(node)) return;
   if (candidate) {
@@ -155,6 +158,7 @@ void PrefixCache::Impl::TellRemoved(NodeId node, Tier at) const {
 void PrefixCache::Impl::LoseKv(NodeId node, MissReason reason) {
   if (tree.InMemory(node)) return;
   disk_kept.erase(node);
+  hints.Lost(node);
   tree.DropTokens(node);
   tree.SetLost(node, static_cast<uint8_t>(HasRecord(tree.key(node)) ? MissReason::kEvictedDisk : reason));
   if (tree.IsGhost(node)) return;

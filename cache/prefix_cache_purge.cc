@@ -111,6 +111,7 @@ void PrefixCache::Impl::PurgeNode(NodeId node) {
     TakeOut(node, at);
   }
   disk_kept.erase(node);
+  hints.Forget(node);
   tree.DropTokens(node);
   if (tree.IsGhost(node)) {
     ghosts.Remove(node, tree.ghost_slot(node));

@@ -145,6 +145,51 @@ void PrefixCache::Impl::EndExpired() {
       EndRetention(*node, at);
     }
   }
+  hints.EndExpired(seconds);
+}
+
+size_t PrefixCache::Impl::FirstLowered(const Lease::State& lease) const {
+  // What a request that is alone has found is of others; a session that ends has found its own turns, up to
+  // where another one parts from it.
+  const size_t found = lease.use.hint == SessionHint::kOneShot ? static_cast<size_t>(lease.hit_blocks) : 0;
+  size_t first = lease.path.size();
+  for (; first > found; --first) {
+    const NodeId node = lease.path[first - 1];
+    const bool last = first == lease.path.size();
+    const bool alone = last ? tree.IsLeaf(node) : tree.only_child(node) == lease.path[first];
+    const uint32_t own = spills.contains(node) ? 2 : 1;
+    if (!alone || tree.references(node) > own || IsKept(node) || IsPurged(node)) break;
+  }
+  return first;
+}
+
+void PrefixCache::Impl::ApplyHint(const Lease::State& lease) {
+  const SessionHint hint = lease.use.hint;
+  if (hint == SessionHint::kNone || !lease.reads) return;
+  if (hint == SessionHint::kToolPending) {
+    const Retention::Kept kept = KeptFor(lease, SessionHints::kToolSeconds);
+    for (size_t i = 0; i < lease.path.size(); ++i) {
+      const NodeId node = lease.path[i];
+      if (IsPurged(node)) return;
+      if (IsKept(node)) continue;
+      if (!KeepInBudget(node, Tier::kDevice, kept)) {  // without it, the next ones are worth nothing
+        hints.Ignore(hint, lease.path.size() - i);
+        return;
+      }
+      hints.Raise(node, kept.until);
+    }
+    return;
+  }
+  // The last node first: those before it go after it.
+  for (size_t i = lease.path.size(), first = FirstLowered(lease); i-- > first;)
+    hints.Lower(lease.path[i], hint);
+}
+
+void PrefixCache::Impl::EndHint(NodeId node) {
+  const std::optional<double> until = hints.Used(node);
+  const Retention::Kept* kept = tier(Tier::kDevice).retention.Find(node);
+  // Another time is that of another request, or a pin.
+  if (until && kept != nullptr && kept->until == *until) EndRetention(node, Tier::kDevice);
 }
 
 void PrefixCache::Impl::NoteTail(Lease::State& lease, std::span<const TokenId> tokens) {

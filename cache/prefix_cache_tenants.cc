@@ -19,6 +19,7 @@ void PrefixCache::Impl::SetTenants(std::vector<TenantBlocks> shares) {
   };
   for_each_block([this](NodeId node, Tier at) {
     if (tier(at).eviction.IsCandidate(node)) tier(at).eviction.RemoveCandidate(node);
+    if (hints.IsCandidate(at, node)) hints.RemoveCandidate(at, node);
   });
   tenant_numbers.clear();
   for (const TenantBlocks& share : shares) {
@@ -60,6 +61,8 @@ std::optional<NodeId> PrefixCache::Impl::VictimFor(uint32_t tenant, Tier at) {
   if (eviction.IsAtMost(tenant)) {
     if (const std::optional<NodeId> own = OwnVictim(tenant, at)) return own;
   }
+  const std::optional<NodeId> low = hints.Victim(at, [&](uint32_t of) { return eviction.MayTake(of); });
+  if (low) return low;
   if (const std::optional<NodeId> victim = eviction.Victim()) return victim;
   if (tenants.empty()) return tier(at).retention.Victim();
   const std::optional<NodeId> kept =
@@ -69,6 +72,8 @@ std::optional<NodeId> PrefixCache::Impl::VictimFor(uint32_t tenant, Tier at) {
 
 std::optional<NodeId> PrefixCache::Impl::OwnVictim(uint32_t tenant, Tier at) {
   if (tenant == 0) return std::nullopt;
+  const std::optional<NodeId> low = hints.Victim(at, [&](uint32_t of) { return of == tenant; });
+  if (low) return low;
   if (const std::optional<NodeId> victim = tier(at).eviction.OwnVictim(tenant)) return victim;
   return tier(at).retention.Victim([&](NodeId node) { return TenantOf(node) == tenant; });
 }

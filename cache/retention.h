@@ -27,6 +27,7 @@
 #include <vector>
 
 #include "cache/node.h"
+#include "cache/session_hints.h"
 
 namespace prefixd {
 
@@ -41,6 +42,7 @@ struct PrefixUse {
   std::vector<Breakpoint> breakpoints;                // in ascending order of tokens
   uint64_t owner = 0;                                 // equal for all requests of one tenant
   int write_limit = std::numeric_limits<int>::max();  // tokens behind it do not enter the cache
+  SessionHint hint = SessionHint::kNone;              // of the prompt and what is generated
 
   // For how long the block of the tokens [begin, ..) is kept; 0: it is not.
   double SecondsAt(int begin) const;

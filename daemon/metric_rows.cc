@@ -32,6 +32,11 @@ constexpr LabelSet kNoLabel = {};
 constexpr LabelSet kEventType = {"type", kEventTypeNames};
 constexpr LabelSet kRetention = {"result", kRetentionNames};
 constexpr LabelSet kRetentionEnd = {"reason", kRetentionEndNames};
+// The values of SessionHint after kNone, and SessionHints::Outcome.
+constexpr std::string_view kHintNames[] = {"ended", "one_shot", "tool_pending"};
+constexpr std::string_view kHintOutcomeNames[] = {"right", "wrong", "ignored"};
+constexpr LabelSet kHint = {"hint", kHintNames};
+constexpr LabelSet kHintOutcome = {"outcome", kHintOutcomeNames};
 constexpr LabelSet kRate = {"limit", kRateNames};
 constexpr LabelSet kSource = {"source", kSourceNames};
 constexpr LabelSet kWrite = {"part", kWriteNames};
@@ -215,6 +220,13 @@ std::span<const Row> RetentionRows() {
        [](const S& s, size_t tier, size_t) {
          if (tier == kDiskTier) return static_cast<double>(s.disk.store.retention.refused);
          return static_cast<double>(s.engine.cache.retention_refused[tier]);
+       }},
+      {kCounter, "prefixd_session_hint_blocks_total",
+       "Blocks of which prefixd_session said that they would not come again (ended, one_shot), or soon "
+       "(tool_pending), by whether that was right; ignored: beyond a quarter of all blocks or the budget.",
+       kHint, kHintOutcome,
+       [](const S& s, size_t hint, size_t outcome) {
+         return static_cast<double>(s.engine.cache.hints.blocks[hint + 1][outcome]);
        }},
       {kCounter, "prefixd_retention_ended_total",
        "Blocks not kept any more: expired, needed by requests that run, or by another tenant.", kTier,

@@ -317,7 +317,7 @@ void Scheduler::PlanDecodes(std::vector<PlannedChunk>* plan) {
 
 void Scheduler::Preempt(Sequence& sequence) {
   std::unique_ptr<Sequence> owned = TakeFrom(&running_, sequence.id);
-  owned->lease.Release();
+  owned->lease.Release(/*is_over=*/false);
   --owned->tenant->running;
   CountWait(*owned, false);
   owned->phase = SequencePhase::kQueued;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <boost/json.hpp>
 #include <charconv>
+#include <iterator>
 #include <utility>
 #include <vector>
 
@@ -26,6 +27,22 @@ std::optional<double> ReadLifetime(RequestFields& fields, std::string_view name,
   return seconds;
 }
 
+constexpr std::pair<std::string_view, SessionHint> kHints[] = {{"ended", SessionHint::kEnded},
+                                                               {"one_shot", SessionHint::kOneShot},
+                                                               {"tool_pending", SessionHint::kToolPending}};
+
+SessionHint ReadHint(RequestFields& fields) {
+  const auto text = fields.String("prefixd_session");
+  if (!text || fields.error()) return SessionHint::kNone;
+  const auto found = std::ranges::find(kHints, *text, [](const auto& hint) { return hint.first; });
+  if (found != std::end(kHints)) return found->second;
+  fields.Fail("prefixd_session",
+              "'prefixd_session' must be 'ended', 'one_shot' or 'tool_pending', not " +
+                  QuoteJson(json::value(*text)) + ".",
+              "invalid_value");
+  return SessionHint::kNone;
+}
+
 }  // namespace
 
 std::optional<double> ParseLifetime(std::string_view text) {
@@ -39,14 +56,14 @@ std::optional<double> ParseLifetime(std::string_view text) {
 }
 
 void AddCacheFields(FieldTable* table) {
-  table->String("prompt_cache_retention");
+  table->String("prefixd_session").String("prompt_cache_retention");
   table->Object("prompt_cache_options", R"({"mode":{"enum":["implicit","explicit",null]},
       "ttl":{"type":["string","null"]},"prewarm":{"type":["boolean","null"]},
       "comparison_response_id":{"type":["string","null"]}})");
 }
 
 CacheRequest ReadCacheRequest(RequestFields& fields) {
-  CacheRequest request;
+  CacheRequest request{.hint = ReadHint(fields)};
   if (const auto retention = fields.String("prompt_cache_retention"); retention && !fields.error()) {
     if (*retention == "24h") {
       request.lifetime = 24 * kHour;
@@ -83,7 +100,7 @@ PrefixUse UseOfPrefix(const CacheRequest& request, std::vector<Breakpoint> break
   if (breakpoints.size() > most)
     breakpoints.erase(breakpoints.begin(), breakpoints.end() - static_cast<std::ptrdiff_t>(most));
   if (whole) breakpoints.push_back({tokens, *whole});
-  PrefixUse use{.breakpoints = std::move(breakpoints)};
+  PrefixUse use{.breakpoints = std::move(breakpoints), .hint = request.hint};
   if (request.only_breakpoints) use.write_limit = use.asked_tokens();
   return use;
 }

@@ -24,10 +24,11 @@ struct CacheRequest {
   bool only_breakpoints = false;   // the mode explicit: what is behind the last breakpoint is not written
   std::optional<double> lifetime;  // seconds; in the mode implicit also that of the whole prompt
   std::optional<double> whole;     // a breakpoint at the end of the prompt, with this lifetime
-  bool prewarm = false;            // the prompt is computed, and nothing is generated
+  SessionHint hint = SessionHint::kNone;
+  bool prewarm = false;  // the prompt is computed, and nothing is generated
 };
 
-// Reads `prompt_cache_options` and `prompt_cache_retention`, which are the rows of AddCacheFields.
+// Reads `prompt_cache_options`, `prompt_cache_retention` and `prefixd_session`, the rows of AddCacheFields.
 void AddCacheFields(FieldTable* table);
 CacheRequest ReadCacheRequest(RequestFields& fields);
 

@@ -16,6 +16,7 @@ inline PrefixUse RandomUse(Prng& random, int tokens) {
   }
   if (random.Chance(0.2)) use.write_limit = end;
   use.owner = random.Below(3);
+  if (random.Chance(0.3)) use.hint = static_cast<SessionHint>(1 + random.Below(3));
   return use;
 }
 

@@ -155,6 +155,16 @@ TEST_P(TenantBlocksTest, WhatIsKeptForATimeCountsAsGuaranteed) {
   EXPECT_EQ(Serve(kQuiet, Prompt(0, 4)), 16);
 }
 
+TEST_P(TenantBlocksTest, WhatATenantSaysHasEndedStaysGuaranteedAndGoesFirstForItself) {
+  cache_->SetTenants({Share(kQuiet, {.guaranteed = 8, .most = 8})});
+  Serve(kQuiet, Prompt(0, 4));
+  Serve(kQuiet, Prompt(50, 3), {.hint = SessionHint::kEnded});
+  Flood();
+  EXPECT_EQ(Serve(kQuiet, Prompt(50, 3), {.hint = SessionHint::kEnded}), 12);
+  Serve(kQuiet, Prompt(200, 3));
+  EXPECT_EQ(Serve(kQuiet, Prompt(0, 4)), 16) << "it is older, and worth more";
+}
+
 INSTANTIATE_TEST_SUITE_P(Policies, TenantBlocksTest,
                          testing::ValuesIn(EvictionPolicyNames().begin(), EvictionPolicyNames().end()),
                          [](const auto& info) {

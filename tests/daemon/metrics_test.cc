@@ -81,6 +81,10 @@ TEST(Metrics, EveryNameAndLabelIsPresentAtZeroFromTheStart) {
   for (const char* part : {"prompt", "answer", "again"}) {
     expect("prefixd_cache_write_tokens_total{part=\"" + std::string(part) + "\"}");
   }
+  for (const std::string hint : {"ended", "one_shot", "tool_pending"}) {
+    for (const std::string outcome : {"right", "wrong", "ignored"})
+      expect("prefixd_session_hint_blocks_total{hint=\"" + hint + "\",outcome=\"" + outcome + "\"}");
+  }
   for (const char* result : {"kept", "refused"})
     expect("prefixd_retention_tokens_total{result=\"" + std::string(result) + "\"}");
   for (const char* kind : {"prompt", "generated"}) {

@@ -46,6 +46,20 @@ TEST(CacheRequest, TheEndOfThePromptIsABreakpointWhenALifetimeIsAskedFor) {
   EXPECT_TRUE(UseOfPrefix(Read(R"({"prompt_cache_retention":"in_memory"})"), {}, 50).breakpoints.empty());
 }
 
+TEST(CacheRequest, AHintGoesToTheEngineAndAnotherValueIsNamed) {
+  EXPECT_EQ(UseOfPrefix(Read(R"({"prefixd_session":"ended"})"), {}, 50).hint, SessionHint::kEnded);
+  EXPECT_EQ(UseOfPrefix(Read(R"({"prefixd_session":"one_shot"})"), {}, 50).hint, SessionHint::kOneShot);
+  EXPECT_EQ(UseOfPrefix(Read(R"({"prefixd_session":"tool_pending"})"), {}, 50).hint,
+            SessionHint::kToolPending);
+  EXPECT_EQ(UseOfPrefix(Read(R"({"prefixd_session":null})"), {}, 50).hint, SessionHint::kNone);
+  const json::object body = Parse(R"({"prefixd_session":"ENDED"})").as_object();
+  RequestFields fields(body);
+  ReadCacheRequest(fields);
+  ASSERT_TRUE(fields.error());
+  EXPECT_EQ(fields.error()->param, "prefixd_session");
+  EXPECT_THAT(fields.error()->message, testing::HasSubstr("\"ENDED\""));
+}
+
 TEST(CacheRequest, TheLatestFourBreakpointsCount) {
   const std::vector<Breakpoint> all = {{1, 9}, {2, 9}, {3, 9}, {4, 9}, {5, 9}, {6, 9}, {70, 9}};
   PrefixUse use = UseOfPrefix(Read("{}"), all, 50);
