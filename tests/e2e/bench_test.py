@@ -217,6 +217,22 @@ def test_tiers_decode_spills_beside_eight_answers(tmp_path):
         assert 0 < rows[name]["value"] < 100
 
 
+@pytest.mark.parametrize("workload", ["turns", "tenants"])
+def test_every_miss_of_a_replay_has_a_reason(tmp_path, workload):
+    report = tmp_path / "report.json"
+    words = ["--prefix-words", "60", "--question-words", "8", "--context", "1024", "--json", report]
+    done = subprocess.run(map(str, [ROOT / "bench/miss_reasons", workload, MODEL, "--dir", tmp_path, *words,
+                                    "--device-cache", "2MiB"]),
+                          capture_output=True, text=True, timeout=PATIENCE)
+    assert done.returncode == 0, done.stderr
+    rows = {row["name"]: row for row in json.loads(report.read_text())["results"]}
+    for run in ("run 1", "run 2"):
+        shares = {name.split(": ")[1]: row["value"] for name, row in rows.items() if name.startswith(run)}
+        del shares["prompt"]
+        assert abs(sum(shares.values()) - 1) < 1e-9 and "unknown" not in shares, shares
+    assert rows["run 1: never_seen"]["value"] > 0.1 and rows["run 2: evicted_device"]["value"] > 0.1, rows
+
+
 def writers_below(folder):
     """The open files of all processes below a folder."""
     found = []
