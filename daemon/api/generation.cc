@@ -58,6 +58,7 @@ std::shared_ptr<PromptRecord> NewRecord(const ApiContext& context, const Generat
   record->id = response_id;
   record->created = context.clock->UnixSeconds();
   record->salt = FnvAdd(kFnvEmpty, request.cache_salt);
+  if (!request.cache_key.empty()) record->key = FnvAdd(kFnvEmpty, request.cache_key);
   return record;
 }
 

@@ -91,10 +91,10 @@ void AddGenerationFields(FieldTable* table) {
                 R"({"include_usage":{"type":["boolean","null"]},
                     "continuous_usage_stats":{"type":["boolean","null"]}})");
   table->String("cache_salt").String("request_id");
-  table->String("cache_scope");
+  table->String("cache_scope").String("prompt_cache_key");
   AddCacheFields(table);
-  table->Ignored({"user", "safety_identifier", "metadata", "service_tier", "prompt_cache_key", "priority",
-                  "id_slot", "spaces_between_special_tokens", "timings_per_token", "return_progress"});
+  table->Ignored({"user", "safety_identifier", "metadata", "service_tier", "priority", "id_slot",
+                  "spaces_between_special_tokens", "timings_per_token", "return_progress"});
 }
 
 GenerationRequest ReadGenerationRequest(RequestFields& fields, const ApiContext& context) {
@@ -139,6 +139,9 @@ GenerationRequest ReadGenerationRequest(RequestFields& fields, const ApiContext&
   if (const auto salt = fields.String("cache_salt")) {
     if (salt->empty()) fields.Fail("cache_salt", "'cache_salt' must not be empty.", "invalid_value");
     if (CheckLength(fields, "cache_salt", *salt, context.limits)) request.cache_salt = *salt;
+  }
+  if (const auto key = fields.String("prompt_cache_key")) {
+    if (CheckLength(fields, "prompt_cache_key", *key, context.limits)) request.cache_key = *key;
   }
   if (const auto scope = fields.String("cache_scope")) {
     if (*scope != "tenant" && *scope != "public")

@@ -28,6 +28,7 @@ struct GenerationRequest {
   int best_of = 1;  // sequences to generate for each prompt, of which the n likeliest are returned; >= n
   std::vector<std::string> stop;
   std::string cache_salt;
+  std::string cache_key;      // names a conversation, to those who ask what it has found; empty: none
   bool public_scope = false;  // the prompt is cached for all tenants
   CacheRequest cache;
   bool read_cache = true;

@@ -246,7 +246,14 @@ void HandleExplain(const ApiContext& context, Exchange& exchange) {
   const std::string id(QueryValue(exchange.request().query, "response_id"));
   const RequestMemory::Record record = context.remembered->Find(OwnerOf(exchange.request()), id);
   if (record == nullptr) return RespondError(exchange, UnknownRequest(id));
-  exchange.Respond({.body = json::serialize(ExplanationJson(*record))});
+  json::object told = ExplanationJson(*record);
+  if (record->key) {
+    const RequestMemory::OfKey sum = context.remembered->Sum(OwnerOf(exchange.request()), *record->key);
+    told.emplace("prompt_cache_key", json::object{{"requests", sum.requests},
+                                                  {"prompt_tokens", sum.prompt_tokens},
+                                                  {"cached_tokens", sum.cached_tokens}});
+  }
+  exchange.Respond({.body = json::serialize(told)});
 }
 
 }  // namespace prefixd

@@ -67,6 +67,7 @@ struct PromptRecord {
   int64_t created = 0;  // Unix seconds
   // Hashes of what a prompt depends on beside its messages.
   uint64_t salt = 0, tools = 0, effort = 0, variables = 0;
+  std::optional<uint64_t> key;        // a hash of its prompt_cache_key
   std::vector<MessageMark> messages;  // those of the prompt, then the answer
   size_t prompt_messages = 0, prompt_tokens = 0;
   PrefixTrace contents;  // of each message: its role, the code points of its content, its end with its calls

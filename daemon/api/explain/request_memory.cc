@@ -1,6 +1,7 @@
 #include "daemon/api/explain/request_memory.h"
 
 #include <algorithm>
+#include <functional>
 #include <utility>
 #include <vector>
 
@@ -51,16 +52,33 @@ RequestMemory::Record RequestMemory::Nearest(std::string_view owner, const Promp
     if (owned == owners_.end()) return nullptr;
     records.assign(owned->second.records.begin(), owned->second.records.end());
   }
+  const auto same_key = [&](const Record& record) { return record->key == prompt.key; };
+  const bool of_key = prompt.key && std::ranges::any_of(records, same_key);
+  if (of_key) std::erase_if(records, std::not_fn(same_key));
   Record best;
   std::pair<bool, size_t> most{false, 0};
   for (Record& record : records) {
     const size_t common = PrefixTrace::CommonLength(prompt.tokens, record->tokens);
     const std::pair<bool, size_t> worth{record->salt == prompt.salt && common > 0, common};
-    if (worth <= most) continue;
+    if (worth <= most && !(of_key && best == nullptr)) continue;
     most = worth;
     best = std::move(record);
   }
   return best;
+}
+
+RequestMemory::OfKey RequestMemory::Sum(std::string_view owner, uint64_t key) const {
+  OfKey sum;
+  MutexLock lock(mutex_);
+  const auto owned = owners_.find(owner);
+  if (owned == owners_.end()) return sum;
+  for (const Record& record : owned->second.records) {
+    if (record->key != key) continue;
+    ++sum.requests;
+    sum.prompt_tokens += record->usage.total();
+    sum.cached_tokens += record->usage.cached();
+  }
+  return sum;
 }
 
 size_t RequestMemory::bytes() const {

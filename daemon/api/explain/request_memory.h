@@ -36,8 +36,14 @@ class RequestMemory {
   // Null when the owner has no such record, or not any more.
   Record Find(std::string_view owner, std::string_view id) const EXCLUDES(mutex_);
   // The record that has the most tokens in common with the begin of a prompt; of several the latest. One with
-  // another salt only if none with the same salt has a token in common. Null when there is none.
+  // another salt only if none with the same salt has a token in common. If the prompt has a key, and records
+  // have the same one, it is one of these. Null when there is none.
   Record Nearest(std::string_view owner, const PromptRecord& prompt) const EXCLUDES(mutex_);
+  // What the records with a key have found together.
+  struct OfKey {
+    uint64_t requests = 0, prompt_tokens = 0, cached_tokens = 0;
+  };
+  OfKey Sum(std::string_view owner, uint64_t key) const EXCLUDES(mutex_);
   size_t bytes() const EXCLUDES(mutex_);
   size_t size() const EXCLUDES(mutex_);
 

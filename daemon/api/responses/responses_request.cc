@@ -89,6 +89,7 @@ json::object Shown(RequestFields& fields, const ResponsesRequest& request) {
       {"metadata", json::object()},
       {"parallel_tool_calls", true},
       {"previous_response_id", nullptr},
+      {"prompt_cache_key", nullptr},
       {"reasoning", json::object{{"effort", nullptr}, {"summary", nullptr}}},
       {"temperature", static_cast<double>(sampling.temperature)},
       {"text", json::object{{"format", json::object{{"type", "text"}}}}},

@@ -192,6 +192,34 @@ TEST_F(ExplainTest, WhatWasEvictedIsNoChange) {
             "previous_message_not_found");
 }
 
+// A prompt_cache_key names a conversation: its requests are counted together, and compared with each other.
+TEST_F(ExplainTest, AKeyCountsItsRequestsAndChoosesWhatIsCompared) {
+  const Turns rules = {{"system", "answer in one word"}, {"user", "hello"}};
+  Turns other = rules, changed = rules;
+  other[1].content = "hello there";
+  changed[0].content = "be good";
+  const auto ask = [&](const Turns& turns, const char* key, HttpHeaders headers = {}) {
+    json::object body = ChatBody(turns);
+    if (key != nullptr) body["prompt_cache_key"] = key;
+    return Explain(IdOf(Ask("/v1/chat/completions", body, "yes", headers)), headers);
+  };
+  const json::object first = ask(changed, "a");
+  EXPECT_EQ(At(first, "/prompt_cache_key/requests"), json::value(1));
+  ask(rules, "b");
+  EXPECT_FALSE(ask(rules, nullptr).contains("prompt_cache_key"));
+  const json::object nearest = ask(other, nullptr), same_key = ask(other, "a");
+  EXPECT_EQ(At(nearest, "/comparison/message"), json::value(1)) << "another conversation has more in common";
+  EXPECT_EQ(At(same_key, "/comparison/response_id"), At(first, "/response_id"));
+  EXPECT_EQ(At(same_key, "/comparison/message"), json::value(0));
+  EXPECT_EQ(At(same_key, "/prompt_cache_key/requests"), json::value(2));
+  EXPECT_EQ(At(same_key, "/prompt_cache_key/prompt_tokens").to_number<uint64_t>(),
+            At(first, "/prompt_tokens").to_number<uint64_t>() +
+                At(same_key, "/prompt_tokens").to_number<uint64_t>());
+  EXPECT_EQ(At(same_key, "/prompt_cache_key/cached_tokens").to_number<uint64_t>(),
+            At(first, "/cached_tokens").to_number<uint64_t>() +
+                At(same_key, "/cached_tokens").to_number<uint64_t>());
+}
+
 // A template that changes earlier turns: it drops what is in brackets, trims, or rewrites them.
 TEST_F(ExplainTest, TheTemplateDiverges) {
   struct Case {
