@@ -230,8 +230,10 @@ std::vector<PrefixCache::MissRun> PrefixCache::Impl::ExplainMisses(const Lease::
         reason = runs.empty() ? MissReason::kBlockTail : runs.back().reason;
       } else if (tree.InMemory(node) || HasRecord(lease.keys->key(index))) {
         reason = MissReason::kLoadSlower;
-      } else if (tree.IsGhost(node)) {
-        reason = ReasonOfLoss(lease.keys->key(index), static_cast<MissReason>(tree.lost(node)));
+      } else if (const auto lost = static_cast<MissReason>(tree.lost(node)); tree.IsGhost(node)) {
+        // What the disk says is of a record that there was when memory lost the block, or of an older one.
+        const bool by_disk = lost == MissReason::kEvictedDisk;
+        reason = by_disk ? ReasonOfLoss(lease.keys->key(index), lost) : lost;
       } else {
         reason = ReasonOfLoss(lease.keys->key(index), reason);
       }

@@ -267,6 +267,19 @@ TEST_F(LoadResultsTest, WhatTheHostEvictsLastIsExplainedByIt) {
   EXPECT_THAT(cache_->ExplainMisses(other, Tokens{9, 9}), ElementsAre(Miss{MissReason::kEvictedDevice, 2}));
 }
 
+// A record that was there before says nothing of a block that was lost when there was none.
+TEST_F(LoadResultsTest, AnOlderRecordIsNotWhyABlockIsLost) {
+  Make({.blocks = 2, .disk = true});
+  Serve(kFirst);
+  SpillAll();
+  port_.records.clear();
+  port_.losses[KeyOf(kFirst)] = DropReason::kExpired;
+  EvictFromDevice(2);
+  Lease lease = Open();
+  EXPECT_EQ(Acquire(lease, kFirst).state, State::kReady);
+  EXPECT_THAT(cache_->ExplainMisses(lease, kFirst), ElementsAre(Miss{MissReason::kEvictedDevice, 2}));
+}
+
 // Acquire has seen fewer tokens than are to be explained.
 TEST_F(LoadResultsTest, ExplainsMoreTokensThanAcquireHasSeen) {
   Make({.blocks = 8, .disk = true});

@@ -29,7 +29,8 @@ std::string MissSentence(const FirstMiss& miss, double scheduled) {
   const std::string since = Before(place.lost, scheduled);
   switch (reason) {
     case MissReason::kNeverSeen:
-      return "No request had these tokens after this prefix before, or it was forgotten long ago.";
+      return "No request since prefixd started had these tokens after this prefix, or it was forgotten long "
+             "ago.";
     case MissReason::kEvictedDevice:
       return "The device cache evicted the block" + since + ", and no lower tier had it.";
     case MissReason::kEvictedHost:
