@@ -71,8 +71,10 @@ constexpr OptionSpec kKeys[] = {
     Value("weight", "N", "its part of the steps beside other tenants; without it 1"),
     Value("guaranteed-device-cache", "SIZE", "bytes of the device cache that no other tenant evicts"),
     Value("guaranteed-host-cache", "SIZE", "the same of the host cache"),
+    Value("guaranteed-disk-cache", "SIZE", "the same of the disk cache, in bytes of its records"),
     Value("max-device-cache", "SIZE", "bytes of the device cache that it has at most"),
     Value("max-host-cache", "SIZE", "the same of the host cache"),
+    Value("max-disk-cache", "SIZE", "the same of the disk cache, in bytes of its records"),
 };
 
 constexpr CommandSpec kCommands[] = {

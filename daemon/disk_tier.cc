@@ -55,7 +55,8 @@ Result<std::unique_ptr<DiskTier>> DiskTier::Create(DiskStoreOptions options) {
   return tier;
 }
 
-DiskTier::DiskTier(DiskStoreOptions options) : options_(std::move(options)), calls_(options_.clock) {}
+DiskTier::DiskTier(DiskStoreOptions options)
+    : options_(std::move(options)), shares_(options_.shares), calls_(options_.clock) {}
 
 DiskTier::~DiskTier() {
   {
@@ -73,7 +74,12 @@ std::shared_ptr<DiskStore> DiskTier::store() const {
 }
 
 Status DiskTier::OpenStore() {
-  Result<std::unique_ptr<DiskStore>> opened = DiskStore::Open(options_);
+  DiskStoreOptions options = options_;
+  {
+    MutexLock lock(mutex_);
+    options.shares = shares_;
+  }
+  Result<std::unique_ptr<DiskStore>> opened = DiskStore::Open(options);
   tried_nanos_ = options_.clock->NowNanos();
   MutexLock lock(mutex_);
   if (!opened.ok()) {
@@ -83,6 +89,7 @@ Status DiskTier::OpenStore() {
   }
   must_scan_ = true;
   store_ = *std::move(opened);
+  store_->SetShares(shares_);  // they may have changed meanwhile
   return Status::Ok();
 }
 
@@ -249,6 +256,12 @@ Status DiskTier::Scan(const Visitor& visitor) {
   return open == nullptr ? Status::Ok() : open->Scan(visitor);
 }
 
+void DiskTier::SetShares(std::vector<OwnerShare> shares) {
+  MutexLock lock(mutex_);
+  shares_ = std::move(shares);
+  if (store_ != nullptr) store_->SetShares(shares_);
+}
+
 uint64_t DiskTier::bytes() const {
   const std::shared_ptr<DiskStore> open = store();
   return open == nullptr ? 0 : open->bytes();
@@ -276,6 +289,7 @@ DiskTierStats DiskTier::stats() const {
   if (open != nullptr) {
     stats.store = open->stats();
     stats.bytes = open->bytes();
+    stats.owned_bytes = open->OwnedBytes();
   }
   if (closing != nullptr) AddCounters(closing->stats(), &stats.store);
   AddCounters(closed, &stats.store);

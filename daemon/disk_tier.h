@@ -27,6 +27,8 @@
 #include <memory>
 #include <string>
 #include <thread>
+#include <unordered_map>
+#include <vector>
 
 #include "base/clock.h"
 #include "base/mutex.h"
@@ -40,7 +42,8 @@ struct DiskTierStats {
   uint64_t bytes = 0;     // physical
   uint64_t capacity = 0;  // of them
   std::string failure;    // why it is out of order, cannot be written or hangs; empty: it works
-  DiskStoreStats store;   // sums over all openings of this process; the gauges of the present one
+  std::unordered_map<uint64_t, uint64_t> owned_bytes;  // of records, by owner, of those with a share
+  DiskStoreStats store;  // sums over all openings of this process; the gauges of the present one
 };
 
 class DiskTier final : public BlockStore {
@@ -63,6 +66,8 @@ class DiskTier final : public BlockStore {
   uint64_t capacity() const override { return options_.capacity; }
   uint64_t max_record_bytes() const override;
 
+  // What owners may have, in place of DiskStoreOptions::shares; also of a store that is opened later.
+  void SetShares(std::vector<OwnerShare> shares);
   bool is_open() const { return store() != nullptr; }
   DiskTierStats stats() const;
 
@@ -86,6 +91,7 @@ class DiskTier final : public BlockStore {
 
   const DiskStoreOptions options_;
   mutable Mutex mutex_;
+  std::vector<OwnerShare> shares_ GUARDED_BY(mutex_);
   std::shared_ptr<DiskStore> store_ GUARDED_BY(mutex_);  // null: out of order
   std::string failure_ GUARDED_BY(mutex_);               // see DiskTierStats
   int64_t failed_nanos_ GUARDED_BY(mutex_) = 0;          // when the last error came

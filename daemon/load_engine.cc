@@ -8,6 +8,7 @@
 #include "daemon/limit_table.h"
 #include "daemon/load_report.h"
 #include "daemon/serve_plan_memory.h"
+#include "daemon/tenant_caches.h"
 #include "daemon/tier_probe.h"
 #include "hashing/fingerprint.h"
 #include "kernels/registry.h"
@@ -62,8 +63,9 @@ Result<LoadedEngine> Load(const Options& options, const ServePlan& plan, const C
   if (loaded.events != nullptr) engine.residency = loaded.events->listener();
   const uint64_t host_bytes = plan.tiers.host_blocks * uint64_t{layout.BlockBytes()};
   Result<std::unique_ptr<Tiers>> tiers = Tiers::Create(
-      plan.tiers, layout, limits.blocks, engine.fingerprint, loaded.backend.get(), clock,
-      ReportLoad(LoadPart::kHostCache, host_bytes, draws, clock), OnDropped(loaded.events.get()));
+      plan.tiers, layout, limits.blocks, engine.fingerprint, DiskSharesOf(plan.api_keys, engine.fingerprint),
+      loaded.backend.get(), clock, ReportLoad(LoadPart::kHostCache, host_bytes, draws, clock),
+      OnDropped(loaded.events.get()));
   if (!tiers.ok()) {
     *code = tiers.status().code() == Code::kInvalidArgument ? kExitUsage : kExitFailed;
     return tiers.status();
@@ -94,6 +96,11 @@ Result<LoadedEngine> Load(const Options& options, const ServePlan& plan, const C
 }
 
 }  // namespace
+
+void LoadedEngine::SetTenants(const std::vector<ApiKey>& keys) {
+  engine->SetTenants(TenantCachesOf(keys));
+  tiers->SetShares(DiskSharesOf(keys, engine->options().fingerprint));
+}
 
 Result<LoadedEngine> LoadEngine(const Options& options, const ServePlan& plan, const Clock* clock, bool draws,
                                 ExitCode* code) {

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <memory>
+#include <vector>
 
 #include "base/clock.h"
 #include "base/executor.h"
@@ -27,6 +28,9 @@ struct LoadedEngine {
   std::unique_ptr<Executor> mask_executor;
   std::unique_ptr<Engine> engine;
   std::unique_ptr<CacheActions> actions;  // destroyed first
+
+  // What the tenants of these keys may have of the cache, in every tier. Any thread.
+  void SetTenants(const std::vector<ApiKey>& keys);
 };
 
 // `draws` as in load_report.h. On an error *code is the exit code to use. Memory that a device lacks is

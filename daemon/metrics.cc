@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "daemon/metric_rows.h"
+#include "hashing/block_key.h"
 
 namespace prefixd {
 namespace {
@@ -84,10 +85,11 @@ MetricFamily MakeTenants(std::string name, std::string help, const S& snapshot, 
 
 // The bytes of the cache that named tenants have, of those with limits of the cache.
 MetricFamily MakeTenantCaches(const S& snapshot) {
-  MetricFamily family{"prefixd_tenant_cache_bytes",
-                      "Bytes of KV of a tenant that has limits of the cache, by tier.",
-                      MetricType::Gauge,
-                      {}};
+  MetricFamily family{
+      "prefixd_tenant_cache_bytes",
+      "Bytes of a tenant that has limits of the cache, by tier: of KV, on the disk of records.",
+      MetricType::Gauge,
+      {}};
   if (snapshot.engine.tenants == nullptr) return family;
   std::map<std::string_view, size_t> places;
   for (const TenantCache& tenant : *snapshot.engine.tenants) places.emplace(tenant.tenant, places.size());
@@ -101,6 +103,12 @@ MetricFamily MakeTenantCaches(const S& snapshot) {
                                                snapshot.engine.block_bytes);
       family.metric.push_back(std::move(metric));
     }
+    if (!snapshot.disk.on) continue;
+    ClientMetric metric;
+    metric.label = {{"tenant", taken.tenant}, {"tier", "disk"}};
+    const auto owned = snapshot.disk.owned_bytes.find(TenantHalf(snapshot.fingerprint, taken.id));
+    metric.gauge.value = owned == snapshot.disk.owned_bytes.end() ? 0 : static_cast<double>(owned->second);
+    family.metric.push_back(std::move(metric));
   }
   return family;
 }

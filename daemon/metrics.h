@@ -31,6 +31,7 @@ struct MetricsSnapshot {
   EngineStats engine;
   ProcessUsage process;
   DiskTierStats disk;
+  BlockKey fingerprint;  // of the model
   InflightStats inflight;
   AnswerCounts answers;
   EventStats events;

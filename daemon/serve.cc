@@ -159,6 +159,7 @@ class ServerProcess {
     MetricsSnapshot snapshot;
     snapshot.engine = operators ? Stats() : WithoutTenants(Stats());
     snapshot.disk = Disk();
+    if (!loading()) snapshot.fingerprint = loaded_.engine->options().fingerprint;
     snapshot.process = ReadProcessUsage();
     snapshot.inflight = inflight;
     snapshot.answers = context_.answers->Read();
@@ -245,7 +246,7 @@ class ServerProcess {
     context_.constraints = constraints_.get();
     context_.bos = loaded_.model->bos;
     context_.defaults = SamplingDefaults(loaded_.model->generation);
-    loaded_.engine->SetTenants(TenantCachesOf(context_.api_keys.Read()));
+    loaded_.SetTenants(context_.api_keys.Read());
     engine_thread_ = std::make_unique<EngineThread>(loaded_.engine.get());
     state_.set_phase(ServerPhase::kServing);
     NotifyReady("serving " + plan_.served_name + " on " + server_->url());
@@ -260,7 +261,7 @@ class ServerProcess {
 
   void Reload() {
     config_.Reload();
-    loaded_.engine->SetTenants(TenantCachesOf(context_.api_keys.Read()));
+    loaded_.SetTenants(context_.api_keys.Read());
   }
 
   // Returns false when the device is lost.

@@ -16,6 +16,7 @@
 #include "daemon/relaunch.h"
 #include "daemon/serve_plan_memory.h"
 #include "kernels/registry.h"
+#include "storage/disk_store.h"
 
 namespace prefixd {
 namespace {
@@ -154,7 +155,8 @@ Status FillLimits(const Options& options, Backend& backend, ServePlan* plan) {
   const auto of_sequence = static_cast<uint64_t>(plan->limits.context / plan->limits.block_tokens + 2);
   plan->cache_room = {
       (plan->limits.blocks - std::min<uint64_t>(plan->limits.blocks, of_sequence)) * layout.BlockBytes(),
-      plan->tiers.host_blocks * uint64_t{layout.BlockBytes()}};
+      plan->tiers.host_blocks * uint64_t{layout.BlockBytes()},
+      plan->tiers.disk.on ? DiskStore::MostHeld(plan->tiers.disk.capacity) : 0};
   return CheckTenantCaches(plan->api_keys, plan->cache_room);
 }
 

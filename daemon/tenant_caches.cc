@@ -18,7 +18,8 @@ struct TierFields {
 };
 constexpr TierFields kTierFields[] = {
     {Tier::kDevice, "device-cache", &TenantLimits::guaranteed_device_cache, &TenantLimits::max_device_cache},
-    {Tier::kHost, "host-cache", &TenantLimits::guaranteed_host_cache, &TenantLimits::max_host_cache}};
+    {Tier::kHost, "host-cache", &TenantLimits::guaranteed_host_cache, &TenantLimits::max_host_cache},
+    {Tier::kDisk, "disk-cache", &TenantLimits::guaranteed_disk_cache, &TenantLimits::max_disk_cache}};
 
 }  // namespace
 
@@ -37,6 +38,23 @@ TenantCaches::List TenantCachesOf(const std::vector<ApiKey>& keys) {
     if (is_limited && known.insert(tenant.tenant).second) list.push_back(std::move(tenant));
   }
   return list;
+}
+
+std::vector<OwnerShare> DiskSharesOf(const std::vector<ApiKey>& keys, const BlockKey& fingerprint) {
+  std::vector<OwnerShare> shares;
+  std::unordered_set<std::string> known;
+  for (const ApiKey& key : keys) {
+    const TenantLimits& limits = key.limits;
+    if (limits.guaranteed_disk_cache == 0 && limits.max_disk_cache == 0 && limits.weight == 0) continue;
+    const std::string tenant = TenantOf(key);
+    if (!known.insert(tenant).second) continue;
+    OwnerShare& share = shares.emplace_back();
+    share.owner = TenantHalf(fingerprint, tenant);
+    share.guaranteed = static_cast<uint64_t>(limits.guaranteed_disk_cache);
+    if (limits.max_disk_cache > 0) share.most = static_cast<uint64_t>(limits.max_disk_cache);
+    if (limits.weight > 0) share.weight = static_cast<double>(limits.weight);
+  }
+  return shares;
 }
 
 Status CheckTenantCaches(const std::vector<ApiKey>& keys, const CacheRoom& room) {

@@ -9,11 +9,15 @@
 #include "base/status.h"
 #include "daemon/api/api_key.h"
 #include "engine/tenant_caches.h"
+#include "storage/record_owners.h"
 
 namespace prefixd {
 
 // The tenants with limits of the cache.
 TenantCaches::List TenantCachesOf(const std::vector<ApiKey>& keys);
+
+// What tenants may have of a disk cache of this model; not those that have neither limits of it nor a weight.
+std::vector<OwnerShare> DiskSharesOf(const std::vector<ApiKey>& keys, const BlockKey& fingerprint);
 
 // What guarantees may add up to, in bytes by tier: each tenant without one needs room, too.
 using CacheRoom = std::array<uint64_t, kTiers>;

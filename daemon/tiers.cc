@@ -19,8 +19,9 @@ constexpr size_t kQueuedJobs = 1024;
 }  // namespace
 
 Result<std::unique_ptr<Tiers>> Tiers::Create(const TierPlan& plan, const KvLayout& layout, uint32_t blocks,
-                                             const BlockKey& fingerprint, Backend* backend,
-                                             const Clock* clock, const MemoryProgress& progress,
+                                             const BlockKey& fingerprint, std::vector<OwnerShare> shares,
+                                             Backend* backend, const Clock* clock,
+                                             const MemoryProgress& progress,
                                              std::function<void(const BlockKey&)> on_dropped) {
   std::unique_ptr<Tiers> tiers(new Tiers());
   tiers->layout_ = layout;
@@ -41,6 +42,7 @@ Result<std::unique_ptr<Tiers>> Tiers::Create(const TierPlan& plan, const KvLayou
                            .group = fingerprint,
                            .max_age_seconds = plan.disk.max_age_seconds,
                            .retained_percent = plan.disk.retained_percent,
+                           .shares = std::move(shares),
                            .clock = clock,
                            .on_drop =
                                [drops = tiers->drops_, on_dropped](const BlockKey& key, DropReason reason) {

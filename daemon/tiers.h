@@ -7,6 +7,8 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <utility>
+#include <vector>
 
 #include "base/executor.h"
 #include "cache/drop_log.h"
@@ -19,13 +21,15 @@ namespace prefixd {
 
 class Tiers {
  public:
-  // `blocks` is the size of the device cache. `backend` and `clock` must outlive the result. `progress` is
-  // that of Backend::AllocateHostKv. `on_dropped`, which may be empty, is called as a DropListener.
+  // `blocks` is the size of the device cache, `shares` what tenants may have of the disk cache until
+  // SetShares. `backend` and `clock` must outlive the result. `progress` is that of Backend::AllocateHostKv.
+  // `on_dropped`, which may be empty, is called as a DropListener.
   // kInvalidArgument and kUnavailable: the directory of the disk cache cannot be used; kResourceExhausted: no
   // memory for the host tier.
   static Result<std::unique_ptr<Tiers>> Create(const TierPlan& plan, const KvLayout& layout, uint32_t blocks,
-                                               const BlockKey& fingerprint, Backend* backend,
-                                               const Clock* clock, const MemoryProgress& progress,
+                                               const BlockKey& fingerprint, std::vector<OwnerShare> shares,
+                                               Backend* backend, const Clock* clock,
+                                               const MemoryProgress& progress,
                                                std::function<void(const BlockKey&)> on_dropped = nullptr);
 
   // For Engine::Create; empty when there is no lower tier.
@@ -38,6 +42,9 @@ class Tiers {
   // in their segments until these are rewritten. `matches` runs on the calling thread.
   Result<uint64_t> DeleteRecords(const std::function<bool(const RecordHead&)>& matches,
                                  const std::atomic<bool>& stop);
+  void SetShares(std::vector<OwnerShare> shares) {
+    if (disk_ != nullptr) disk_->SetShares(std::move(shares));
+  }
   // Makes durable what was spilled. May wait for the disk.
   Status SyncDisk() { return disk_ == nullptr ? Status::Ok() : disk_->Sync(); }
 

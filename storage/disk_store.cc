@@ -80,6 +80,7 @@ Status DiskStore::OpenFolder() {
   ledger_.SetLimit(std::max(options_.capacity, ledger_.used() + reserve_));
   PREFIXD_ASSIGN_OR_RETURN(db_, folder_->OpenDatabase(max_segments_, options_.observer));
   MutexLock writer(writer_);
+  SetShares(options_.shares);
   {
     StateLock lock(this);
     for (const uint32_t number : db_->Segments()) {
@@ -91,6 +92,11 @@ Status DiskStore::OpenFolder() {
   }
   const uint64_t before = ledger_.used();
   const size_t segments = db_->Segments().size();
+  if (before > options_.capacity) {
+    // What is held for owners is written anew before its segments are dropped.
+    ledger_.SetLimit(before + reserve_ +
+                     db_->Bound(kMostRecords, segment_bytes_, DirectoryBytes(kMostRecords, 0, kMostRecords)));
+  }
   if (const Status room = MakeRoom(0); !room.ok()) {
     return {room.code(), "the disk cache " + folder_->path() + " does not fit " +
                              FormatSize(options_.capacity) + ": " + room.message()};
@@ -125,6 +131,7 @@ Result<std::string> DiskStore::Get(const BlockKey& key) {
         const float heat = AddUse(found->heat, TickLocked());
         log_worth_ += found->bytes * (static_cast<double>(heat) - found->heat);
         found->heat = heat;
+        owners_.Use(found->owner, TickLocked());
         location = *found;
         stats_.read_bytes += found->bytes;
       }
@@ -198,7 +205,8 @@ void DiskStore::AddLocked(StoreEntry entry) {
   Pending pending{.key = entry.key,
                   .cost_class = CostClass(entry.cost, entry.record.size()),
                   .heat = FirstHeat(TickLocked()),
-                  .created = static_cast<uint64_t>(options_.clock->UnixSeconds())};
+                  .created = static_cast<uint64_t>(options_.clock->UnixSeconds()),
+                  .owner = RecordOwners::OwnerOf(entry.record)};
   pending.record = std::make_shared<const std::string>(std::move(entry.record));
   pending.replaces = replaces;
   open_.bytes += pending.record->size();
@@ -362,11 +370,12 @@ void DiskStore::IndexSegment(uint32_t number, const std::vector<Pending>& record
         sealing_.by_key.erase(record.key);
         sealing_.bytes -= size;
       }
-      IndexLocked(record.key, {.segment = number,
-                               .ordinal = static_cast<uint32_t>(i),
-                               .cost_class = record.cost_class,
-                               .bytes = size,
-                               .heat = record.heat});
+      const RecordLocation location{.segment = number,
+                                    .heat = record.heat,
+                                    .ordinal = i,
+                                    .cost_class = record.cost_class,
+                                    .bytes = size};
+      IndexLocked(record.key, location, record.owner);
     }
   }
 }
@@ -415,10 +424,12 @@ void DiskStore::EraseLocked(const BlockKey& key) {
   segment.live_bytes -= location->bytes;
   for (ScanState* scan : scans_)
     if (scan->IsAhead(*location)) scan->displaced.push_back(key);
+  owners_.Remove(location->owner, location->bytes);
   index_.Erase(key);
 }
 
-void DiskStore::IndexLocked(const BlockKey& key, const RecordLocation& location) {
+void DiskStore::IndexLocked(const BlockKey& key, RecordLocation location, uint64_t owner) {
+  location.owner = owners_.Add(owner, location.bytes, location.heat);
   if (FindLocked(key) != nullptr) {
     EraseLocked(key);
     // A scan that has yet to visit the segment finds the record there.

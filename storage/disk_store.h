@@ -32,7 +32,10 @@
 //   3. The records and live bytes of a segment are the sums over the index entries that name it.
 //   4. A deletion is written with the segment after it, and kept by eviction while an older segment is there
 //      that may hold the record.
-//   5. `state_` is held for the work of kSlice records at most. What needs more lets go of it in between, and
+//   5. Of each owner, eviction leaves what RecordOwners holds: what it used last, and nearly all of the rest
+//      that one round of eviction finds. Only a capacity that is lowered, and a medium that fails or is full,
+//      drop some of it.
+//   6. `state_` is held for the work of kSlice records at most. What needs more lets go of it in between, and
 //      what it has not reached yet may change meanwhile.
 #pragma once
 
@@ -54,6 +57,8 @@
 #include "storage/disk_folder.h"
 #include "storage/kept_records.h"
 #include "storage/record_index.h"
+#include "storage/record_owners.h"
+#include "storage/record_value.h"
 #include "storage/segment_db.h"
 #include "storage/segment_directory.h"
 
@@ -61,10 +66,11 @@ namespace prefixd {
 
 struct DiskStoreOptions {
   std::string path;
-  uint64_t capacity = 0;        // bytes; at least kMinDiskCapacity
-  BlockKey group;               // of all records that are put: the fingerprint of the model
-  int64_t max_age_seconds = 0;  // records are dropped when they have lain this long; 0: never
-  int retained_percent = 25;    // of the capacity: as many bytes of records can be kept
+  uint64_t capacity = 0;                // bytes; at least kMinDiskCapacity
+  BlockKey group;                       // of all records that are put: the fingerprint of the model
+  int64_t max_age_seconds = 0;          // records are dropped when they have lain this long; 0: never
+  int retained_percent = 25;            // of the capacity: as many bytes of records can be kept
+  std::vector<OwnerShare> shares = {};  // until SetShares
   const Clock* clock = nullptr;
   DropListener on_drop;              // may be empty
   FileObserver* observer = nullptr;  // may be null
@@ -142,6 +148,14 @@ class DiskStore final : public BlockStore {
   // store that is opened then finds what is left. What was pending is told lost by the destructor; nothing is
   // told of the other records, which the next store may have or not.
   bool NeedsReopen() const;
+  // What owners may have, in place of what was said before. Guarantees count up to MostHeld of the capacity
+  // together. What somebody has beyond its limit is dropped by the next Maintain.
+  void SetShares(const std::vector<OwnerShare>& shares);
+  // The bytes of the durable records of an owner that were found by now; also of all that have a share.
+  uint64_t BytesOf(uint64_t owner) const;
+  std::unordered_map<uint64_t, uint64_t> OwnedBytes() const;
+  // How many bytes of records can be held for owners: eviction needs others to drop.
+  static uint64_t MostHeld(uint64_t capacity) { return capacity / 2; }
   DiskStoreStats stats() const;
   // Whether a Scan has passed all segments, so that the index is whole.
   bool scanned() const;
@@ -180,6 +194,7 @@ class DiskStore final : public BlockStore {
     uint8_t cost_class = 0;
     float heat = 0;
     uint64_t created = 0;   // unix seconds
+    uint64_t owner = 0;     // see RecordOwners::OwnerOf
     bool dead = false;      // replaced or deleted since
     bool replaces = false;  // an older record of the key may lie on the disk
     // Of a record that eviction moves: where it lies until now. Otherwise segment 0.
@@ -247,7 +262,8 @@ class DiskStore final : public BlockStore {
   RecordLocation* FindLocked(const BlockKey& key) REQUIRES(state_);  // in the index
   const RecordLocation* FindLocked(const BlockKey& key) const REQUIRES(state_);
   void EraseLocked(const BlockKey& key) REQUIRES(state_);  // from the index
-  void IndexLocked(const BlockKey& key, const RecordLocation& location) REQUIRES(state_);
+  // Sets the number of the owner.
+  void IndexLocked(const BlockKey& key, RecordLocation location, uint64_t owner) REQUIRES(state_);
   void TellDropLocked(const BlockKey& key, DropReason reason) REQUIRES(state_);
   // The record of a key that is in RAM; null when it is not.
   Bytes PendingLocked(const BlockKey& key) const REQUIRES(state_);
@@ -290,6 +306,8 @@ class DiskStore final : public BlockStore {
 
   // disk_store_evict.cc: room, survivors, expiry
   bool Fits(uint64_t bytes, uint64_t headroom) const;
+  // Whether survivors of so many bytes fit. In Open they may take room that is not there any more later.
+  bool FitsWhileDropping(uint64_t bytes) const;
   // Makes room for a segment of at most `bytes`.
   Status MakeRoom(uint64_t bytes) REQUIRES(writer_);
   // Makes all segments known: which record of a key is the newest, and what a segment is worth, must be known
@@ -298,6 +316,16 @@ class DiskStore final : public BlockStore {
   // The segments to drop next, the least worth first; together at least `bytes`, if there are that many.
   // Looks at every record of the index.
   std::vector<uint32_t> Victims(uint64_t bytes) REQUIRES(writer_);
+  // The bytes of owners of which not all may be dropped, by number.
+  using ByOwner = std::map<uint16_t, uint64_t>;
+  // A segment that could be dropped.
+  struct Choice {
+    bool foreign = false;
+    double worth = 0;  // of its records
+    uint64_t bytes = 0;
+    ByOwner owned;
+  };
+  std::unordered_map<uint32_t, Choice> Choices(const std::vector<uint64_t>& spare) REQUIRES(writer_);
   // Small ones that fit one segment together, the smallest first.
   std::vector<uint32_t> SmallSegments() REQUIRES(writer_);
   bool IsSmall(const Segment& segment) const;
@@ -311,7 +339,10 @@ class DiskStore final : public BlockStore {
     RecordLocation location;
     BlockKey key;
     uint64_t created = 0;
+    uint64_t owner = 0;  // see RecordOwners::OwnerOf
     bool kept = false;
+    bool held = false;  // for its owner
+    double worth() const { return LogWorth(location.heat, static_cast<uint8_t>(location.cost_class)); }
   };
   static constexpr uint64_t kUnknownTime = UINT64_MAX;
   // A record that a segment has, alive or not.
@@ -336,7 +367,7 @@ class DiskStore final : public BlockStore {
   // The deletions that must be written now that all but the records `kept` are dropped.
   std::vector<BlockKey> DeletionsToKeep(const Rewriting& rewriting, const std::unordered_set<BlockKey>& kept)
       REQUIRES(writer_);
-  // The best candidates within `keep_bytes`, after those that are kept, within `most_kept`.
+  // All that are held, then those that are kept, within `most_kept`, then the best within `keep_bytes`.
   std::vector<Pending> ReadSurvivors(std::vector<Candidate> candidates, uint64_t keep_bytes,
                                      uint64_t most_kept, bool keep_all) REQUIRES(writer_);
   // Takes the records of a segment out of the index, but for those that are kept.
@@ -345,6 +376,18 @@ class DiskStore final : public BlockStore {
   Status DropSegment(uint32_t number) REQUIRES(writer_);
   Status DropExpired() REQUIRES(writer_);
   bool Expired(uint64_t created) const;
+
+  // disk_store_owners.cc
+  std::vector<RecordOwners::Owner> CopyOwners() const EXCLUDES(state_);
+  // How many bytes of each owner, by number, may be dropped now.
+  std::vector<uint64_t> SpareBytes() REQUIRES(writer_);
+  // How many of the bytes may not be dropped.
+  static uint64_t HeldOf(const ByOwner& owned, const std::vector<uint64_t>& spare);
+  // Marks those that are not dropped: of each owner, all but the least worth within what may be dropped.
+  void MarkHeld(std::vector<Candidate>* candidates) REQUIRES(writer_);
+  // Deletes what owners have beyond their limit, the least worth first.
+  void DropSurplus() REQUIRES(writer_);
+  void DropOwned(const Candidate& candidate) REQUIRES(state_);
 
   // disk_store_scan.cc
   // Reads the directory of a segment and takes its records into the index. The heads refer to `*bytes`.
@@ -391,6 +434,7 @@ class DiskStore final : public BlockStore {
   Batch sealing_ GUARDED_BY(state_);
   RecordIndex index_ GUARDED_BY(state_);
   KeptRecords kept_ GUARDED_BY(state_);
+  RecordOwners owners_ GUARDED_BY(state_);
   // Whether anything was kept since Open. Until then KeptUntil, which is asked for each block, takes no lock.
   std::atomic<bool> ever_kept_{false};
   // Segments are added and removed by who holds `writer_`, too.

@@ -1,6 +1,7 @@
 // DiskStore: how room is made. Whole segments are dropped; what is worth more than the average record is
 // copied forward before, up to half of what is dropped, so that every round frees room.
 #include <algorithm>
+#include <tuple>
 #include <utility>
 
 #include "base/bytes.h"
@@ -16,11 +17,20 @@ namespace {
 constexpr double kMostWorth = 1;
 // The logarithm of how many of those one counts that is kept, so that segments with many of them stay.
 constexpr double kKeptWorth = 4;
+// The same of one that is held for its owner. At most 5/8 of all bytes are held, so the mean of the segments
+// is at most 5/8 * (2^6 + 2^4) + 3/8 * 2^4 = 56: the segment that goes first has other records, too.
+constexpr double kHeldWorth = 6;
 
 }  // namespace
 
 bool DiskStore::Fits(uint64_t bytes, uint64_t headroom) const {
   return ledger_.used() + bytes + reserve_ + headroom <= options_.capacity;
+}
+
+bool DiskStore::FitsWhileDropping(uint64_t bytes) const {
+  if (Fits(bytes, 0)) return true;
+  const bool may_grow = ledger_.used() + bytes + reserve_ <= ledger_.limit();
+  return may_grow && folder_->HasRoomFor(bytes).ok();
 }
 
 bool DiskStore::Expired(uint64_t created) const {
@@ -93,12 +103,7 @@ Status DiskStore::LearnAll() {
   return Status::Ok();
 }
 
-std::vector<uint32_t> DiskStore::Victims(uint64_t bytes) {
-  struct Choice {
-    bool foreign = false;
-    double worth = 0;  // of its records
-    uint64_t bytes = 0;
-  };
+std::unordered_map<uint32_t, DiskStore::Choice> DiskStore::Choices(const std::vector<uint64_t>& spare) {
   std::unordered_map<uint32_t, Choice> choices;
   for (const auto& [number, segment] : CopySegments())
     choices[number] = {.foreign = segment.foreign, .bytes = std::max<uint64_t>(segment.bytes, 1)};
@@ -127,9 +132,20 @@ std::vector<uint32_t> DiskStore::Victims(uint64_t bytes) {
     for (const auto& [location, key, kept] : records) {
       const double log_worth =
           kept ? kKeptWorth : std::min(0.0, LogWorth(location.heat, location.cost_class) - most);
-      choices[location.segment].worth += location.bytes * std::exp2(log_worth);
+      Choice& choice = choices[location.segment];
+      choice.worth += static_cast<double>(location.bytes) * std::exp2(log_worth);
+      const bool is_held = location.owner < spare.size() && spare[location.owner] != RecordOwners::kAll;
+      if (is_held) choice.owned[location.owner] += location.bytes;
     }
   }
+  for (auto& [number, choice] : choices)
+    choice.worth += static_cast<double>(HeldOf(choice.owned, spare)) * std::exp2(kHeldWorth);
+  return choices;
+}
+
+std::vector<uint32_t> DiskStore::Victims(uint64_t bytes) {
+  const std::vector<uint64_t> spare = SpareBytes();
+  const std::unordered_map<uint32_t, Choice> choices = Choices(spare);
   std::vector<std::pair<uint32_t, Choice>> order(choices.begin(), choices.end());
   std::sort(order.begin(), order.end(), [](const auto& a, const auto& b) {
     if (a.second.foreign != b.second.foreign) return a.second.foreign;
@@ -139,8 +155,12 @@ std::vector<uint32_t> DiskStore::Victims(uint64_t bytes) {
   });
   std::vector<uint32_t> victims;
   uint64_t sum = 0;
+  ByOwner owned;
   for (const auto& [number, choice] : order) {
     if (sum >= bytes || (!victims.empty() && choice.foreign != order.front().second.foreign)) break;
+    for (const auto& [owner, of_owner] : choice.owned) owned[owner] += of_owner;
+    // What is held has to fit one segment, and to leave room.
+    if (!victims.empty() && HeldOf(owned, spare) > segment_bytes_ / 2) break;
     victims.push_back(number);
     sum += choice.bytes;
     if (choice.foreign) break;  // its size is not known
@@ -157,17 +177,22 @@ Status DiskStore::Rewrite(const std::vector<uint32_t>& numbers, uint64_t keep_by
   if (!keep_all) keep_bytes = std::min(keep_bytes, live_bytes / 2);
   // Kept records may be most of what is dropped, but every round has to free room.
   const uint64_t most_kept = std::min(segment_bytes_, rewriting.bytes / 4 * 3);
+  MarkHeld(&rewriting.candidates);
   std::vector<Pending> survivors =
       ReadSurvivors(std::move(rewriting.candidates), keep_bytes, most_kept, keep_all);
   MarkUnwritten(rewriting.retained);
   uint64_t say_kept = Unwritten();
-  const auto fit = [&] { return Fits(BoundOf(survivors, rewriting.deleted, say_kept), 0); };
+  const auto fit = [&] { return FitsWhileDropping(BoundOf(survivors, rewriting.deleted, say_kept)); };
   while (say_kept > 0 && !fit()) say_kept /= 2;  // a later segment says the rest
   while (!keep_all && !survivors.empty() && !fit()) survivors.pop_back();
   if (!(survivors.empty() && rewriting.deleted.empty() && say_kept == 0) && !fit()) {
     return ResourceExhausted("the records that a segment of the disk cache keeps do not fit " +
                              FormatSize(options_.capacity));
   }
+  // Records that were put one after the other are read one after the other.
+  std::sort(survivors.begin(), survivors.end(), [](const Pending& a, const Pending& b) {
+    return std::pair(a.from.segment, a.from.ordinal + 0) < std::pair(b.from.segment, b.from.ordinal + 0);
+  });
   std::unordered_set<BlockKey> kept;
   for (const Pending& record : survivors) kept.insert(record.key);
   const std::vector<BlockKey> deleted = DeletionsToKeep(rewriting, kept);
@@ -246,15 +271,18 @@ void DiskStore::ExamineEntries(uint32_t number, const SegmentDirectory& director
     StateLock lock(this);
     for (size_t i = begin; i < std::min(begin + kSlice, entries.size()); ++i) {
       const DirectoryEntry& entry = entries[i];
-      const RecordLocation place{.segment = number, .ordinal = static_cast<uint32_t>(i)};
+      const RecordLocation place{.segment = number, .ordinal = i};
       listed.push_back({entry.key, entry.created});
       const RecordLocation* location = FindLocked(entry.key);
       const bool live = location != nullptr && location->SamePlace(place);
       // One without a location was deleted, or replaced by a record that is pending: that is not durable yet.
       if (dead_below && (live || location == nullptr)) rewriting->deleted.push_back(entry.key);
       if (live && !Expired(entry.created))
-        rewriting->candidates.push_back(
-            {*location, entry.key, entry.created, kept_.Find(entry.key, NowSeconds()) != nullptr});
+        rewriting->candidates.push_back({.location = *location,
+                                         .key = entry.key,
+                                         .created = entry.created,
+                                         .owner = owners_.all()[location->owner].share.owner,
+                                         .kept = kept_.Find(entry.key, NowSeconds()) != nullptr});
     }
   }
 }
@@ -284,32 +312,29 @@ std::vector<DiskStore::Pending> DiskStore::ReadSurvivors(std::vector<Candidate> 
     StateLock lock(this);
     return MeanLogWorthLocked();
   }();
-  const auto worth_of = [](const Candidate& c) { return LogWorth(c.location.heat, c.location.cost_class); };
-  std::stable_sort(candidates.begin(), candidates.end(), [&](const Candidate& a, const Candidate& b) {
-    return a.kept != b.kept ? a.kept : worth_of(a) > worth_of(b);
+  std::stable_sort(candidates.begin(), candidates.end(), [](const Candidate& a, const Candidate& b) {
+    return std::tuple(b.held, b.kept, b.worth()) < std::tuple(a.held, a.kept, a.worth());
   });
   std::vector<Pending> survivors;
   for (const Candidate& candidate : candidates) {
+    if (survivors.size() == kMostRecords) break;
     const bool kept = candidate.kept && !keep_all;
-    if (!keep_all && !kept && worth_of(candidate) <= mean) break;
-    if (candidate.location.bytes > (kept ? most_kept : keep_bytes)) continue;
+    if (!keep_all && !candidate.held && !kept && candidate.worth() <= mean) break;
+    const uint64_t most = candidate.held ? segment_bytes_ : kept ? most_kept : keep_bytes;
+    if (candidate.location.bytes > most) continue;
     auto record = db_->Read(candidate.location.segment, candidate.location.ordinal);
     if (!record.ok() || record->size() != candidate.location.bytes)
       continue;  // it is dropped with its segment
-    if (kept) most_kept -= record->size();
+    most_kept -= std::min<uint64_t>(most_kept, record->size());
     keep_bytes -= std::min<uint64_t>(keep_bytes, record->size());
     survivors.push_back({.key = candidate.key,
                          .record = std::make_shared<const std::string>(std::move(*record)),
                          .cost_class = static_cast<uint8_t>(candidate.location.cost_class),
                          .heat = candidate.location.heat,
                          .created = candidate.created,
+                         .owner = candidate.owner,
                          .from = candidate.location});
   }
-  // Records that were put one after the other are read one after the other.
-  std::sort(survivors.begin(), survivors.end(), [](const Pending& a, const Pending& b) {
-    return std::pair(a.from.segment, uint32_t{a.from.ordinal}) <
-           std::pair(b.from.segment, uint32_t{b.from.ordinal});
-  });
   return survivors;
 }
 

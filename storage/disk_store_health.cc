@@ -143,14 +143,16 @@ bool DiskStore::IsSmall(const Segment& segment) const {
 
 std::vector<uint32_t> DiskStore::SmallSegments() {
   std::vector<std::pair<uint64_t, uint32_t>> small;
-  for (const auto& [number, segment] : CopySegments())
+  const Segments segments = CopySegments();
+  for (const auto& [number, segment] : segments)
     if (IsSmall(segment)) small.emplace_back(segment.bytes, number);
   std::sort(small.begin(), small.end());
   std::vector<uint32_t> numbers;
-  uint64_t sum = 0;
+  uint64_t sum = 0, records = 0;
   for (const auto& [bytes, number] : small) {
     sum += bytes;
-    if (sum > segment_bytes_ / 2) break;
+    records += segments.at(number).count;
+    if (sum > segment_bytes_ / 2 || records > kMostRecords) break;
     numbers.push_back(number);
   }
   return numbers;
@@ -169,6 +171,7 @@ Status DiskStore::Maintain() {
     tidy = unknown_segments_ == 0;
   }
   EndExpired();
+  DropSurplus();
   if (seal) PREFIXD_RETURN_IF_ERROR(Seal());
   if (!tidy || now < next_tidy_nanos_) return Status::Ok();
   const Status status = Tidy();
@@ -219,7 +222,9 @@ void DiskStore::CheckInvariants() const {
   PREFIXD_CHECK(ledger_.used() <= ledger_.limit()) << ledger_.used();
   index_.CheckInvariants();
   kept_.CheckInvariants();
+  owners_.CheckInvariants();
   std::map<uint32_t, Segment> sums;
+  std::map<uint32_t, uint64_t> owned;
   uint64_t live_bytes = 0;
   std::vector<BlockKey> keys;
   index_.ForEach([&](const BlockKey& key, const RecordLocation& location) {
@@ -228,7 +233,10 @@ void DiskStore::CheckInvariants() const {
     ++sum.live;
     sum.live_bytes += location.bytes;
     live_bytes += location.bytes;
+    owned[location.owner] += location.bytes;
   });
+  for (uint32_t number = 1; number < owners_.all().size(); ++number)
+    PREFIXD_CHECK(owners_.all()[number].bytes == owned[number]) << "owner " << number;
   for (const BlockKey& key : keys)
     PREFIXD_CHECK(!open_.by_key.contains(key) && !sealing_.by_key.contains(key)) << ToHex(key);
   PREFIXD_CHECK(live_bytes == live_bytes_) << live_bytes;

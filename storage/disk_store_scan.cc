@@ -12,7 +12,13 @@ namespace prefixd {
 Result<SegmentDirectory> DiskStore::ReadDirectory(uint32_t number, std::string* bytes) {
   auto directory = [&]() -> Result<SegmentDirectory> {
     PREFIXD_ASSIGN_OR_RETURN(*bytes, db_->ReadDirectory(number));
-    return DecodeDirectory(*bytes);
+    PREFIXD_ASSIGN_OR_RETURN(SegmentDirectory decoded, DecodeDirectory(*bytes));
+    // The index has no room for more.
+    bool fits = decoded.entries.size() <= RecordLocation::kOrdinals;
+    for (const DirectoryEntry& entry : decoded.entries)
+      fits = fits && entry.bytes <= RecordLocation::kMostBytes;
+    if (!fits) return Corrupt("the directory of a segment has too many or too large records");
+    return decoded;
   }();
   if (!directory.ok() && directory.status().code() != Code::kUnsupported) NoteRead(directory.status());
   return directory;
@@ -61,11 +67,12 @@ void DiskStore::LearnRecordLocked(uint32_t number, uint32_t ordinal, const Direc
   const bool dead = (newer != nullptr && newer->segment > number) || PendingLocked(entry.key) != nullptr ||
                     (deleted != nullptr && deleted->segment > number);
   if (dead) return;
-  IndexLocked(entry.key, {.segment = number,
-                          .ordinal = ordinal,
-                          .cost_class = entry.cost_class,
-                          .bytes = entry.bytes,
-                          .heat = entry.heat});
+  const RecordLocation location{.segment = number,
+                                .heat = entry.heat,
+                                .ordinal = ordinal,
+                                .cost_class = entry.cost_class,
+                                .bytes = entry.bytes};
+  IndexLocked(entry.key, location, RecordOwners::OwnerOf(entry.head));
 }
 
 void DiskStore::LearnDeletionLocked(uint32_t number, const BlockKey& key) {
@@ -181,8 +188,7 @@ Result<bool> DiskStore::VisitSegment(uint32_t number, ScanState* scan, const Vis
     const size_t end = std::min(begin + kSlice, entries.size());
     for (size_t i = begin; i < end; ++i) {
       const RecordLocation* location = FindLocked(entries[i].key);
-      if (location != nullptr &&
-          location->SamePlace({.segment = number, .ordinal = static_cast<uint32_t>(i)}))
+      if (location != nullptr && location->SamePlace({.segment = number, .ordinal = i}))
         live.push_back(&entries[i]);
     }
     scan->passed = static_cast<uint32_t>(end);

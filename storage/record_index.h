@@ -21,11 +21,16 @@
 namespace prefixd {
 
 struct RecordLocation {
+  static constexpr uint32_t kOrdinals = 1 << 14;
+  static constexpr uint32_t kOwners = 1 << 15;
+  static constexpr uint32_t kMostBytes = (1 << 27) - 1;
+
   uint32_t segment = 0;  // never 0 for a record that is there
-  uint32_t ordinal : 24 = 0;
-  uint32_t cost_class : 8 = 0;  // see record_value.h
-  uint32_t bytes = 0;
-  float heat = 0;  // see record_value.h
+  float heat = 0;        // see record_value.h
+  uint64_t ordinal : 14 = 0;
+  uint64_t cost_class : 8 = 0;  // see record_value.h
+  uint64_t bytes : 27 = 0;
+  uint64_t owner : 15 = 0;  // see record_owners.h
 
   bool SamePlace(const RecordLocation& other) const {
     return segment == other.segment && ordinal == other.ordinal;

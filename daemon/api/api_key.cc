@@ -29,8 +29,10 @@ constexpr LimitField kLimitFields[] = {
     {"weight", &TenantLimits::weight, 1000, "it is 1"},
     {"guaranteed-device-cache", &TenantLimits::guaranteed_device_cache, kMaxBytes, "none is", true},
     {"guaranteed-host-cache", &TenantLimits::guaranteed_host_cache, kMaxBytes, "none is", true},
+    {"guaranteed-disk-cache", &TenantLimits::guaranteed_disk_cache, kMaxBytes, "none is", true},
     {"max-device-cache", &TenantLimits::max_device_cache, kMaxBytes, "there is no limit", true},
-    {"max-host-cache", &TenantLimits::max_host_cache, kMaxBytes, "there is no limit", true}};
+    {"max-host-cache", &TenantLimits::max_host_cache, kMaxBytes, "there is no limit", true},
+    {"max-disk-cache", &TenantLimits::max_disk_cache, kMaxBytes, "there is no limit", true}};
 
 bool IsTenantName(std::string_view name) {
   const auto fits = [](char c) {

@@ -31,9 +31,21 @@ TEST(TenantCaches, AreOneForEachTenantWithLimits) {
   EXPECT_EQ(tenants[1].most[0], 7u);
 }
 
+TEST(TenantCaches, OfTheDiskHaveAnOwnerForEachTenantWithAShare) {
+  const auto keys = ParseApiKeys(Entry("a", " tenant=t guaranteed-disk-cache=3MiB") +
+                                 Entry("b", " tenant=t max-disk-cache=4MiB") + Entry("c", " weight=3") +
+                                 Entry("d", " max-device-cache=7") + "e");
+  ASSERT_TRUE(keys.ok()) << keys.status().message();
+  const BlockKey fingerprint{1, 2};
+  const std::vector<OwnerShare> expected{
+      {.owner = TenantHalf(fingerprint, TenantOf((*keys)[0])), .guaranteed = 3 << 20, .most = 4 << 20},
+      {.owner = TenantHalf(fingerprint, TenantOf((*keys)[2])), .weight = 3}};
+  EXPECT_EQ(DiskSharesOf(*keys, fingerprint), expected);
+}
+
 TEST(TenantCaches, TheTiersCanGiveWhatIsGuaranteed) {
   const auto check = [](const std::string& text) {
-    return std::string(CheckTenantCaches(*ParseApiKeys(text), {4 << 20, 1 << 20}).message());
+    return std::string(CheckTenantCaches(*ParseApiKeys(text), {4 << 20, 1 << 20, 8 << 20}).message());
   };
   const std::string three = " guaranteed-device-cache=3MiB", one = " guaranteed-device-cache=1MiB";
   EXPECT_EQ(check(Entry("a", three) + Entry("b", one)), "");
@@ -42,6 +54,9 @@ TEST(TenantCaches, TheTiersCanGiveWhatIsGuaranteed) {
   EXPECT_THAT(check(Entry("a", three) + Entry("b", three)),
               HasSubstr("guaranteed-device-cache of all tenants is 6.0 MiB, and at most 4.0 MiB can be"));
   EXPECT_THAT(check(Entry("a", " guaranteed-host-cache=2MiB")), HasSubstr("enlarge host-cache"));
+  EXPECT_EQ(check(Entry("a", " guaranteed-disk-cache=8MiB")), "");
+  EXPECT_THAT(check(Entry("a", " guaranteed-disk-cache=9MiB")),
+              HasSubstr("at most 8.0 MiB can be guaranteed; lower it, or enlarge disk-cache"));
   EXPECT_THAT(check(Entry("a", one + " max-device-cache=100KiB")),
               HasSubstr("more than its max-device-cache"));
 }

@@ -64,11 +64,17 @@ def dial(url, certificate=None):
     return connection.sock
 
 
+def environment_of(variables):
+    """Returns the variables of a process of prefixd, which warns of those that only the tests know."""
+    own = {name: value for name, value in os.environ.items()
+           if name not in ("PREFIXD_PROGRAM", "PREFIXD_TEST_TLS")}
+    return {**own, **{name: str(value) for name, value in (variables or {}).items()}}
+
+
 def run(*arguments, environment=None, program=PROGRAM):
     """Runs a command that ends by itself. Returns the CompletedProcess, with text output."""
-    variables = {name: str(value) for name, value in (environment or {}).items()}
     return subprocess.run([program, *map(str, arguments)], capture_output=True, text=True, timeout=PATIENCE,
-                          env={**os.environ, **variables})
+                          env=environment_of(environment))
 
 
 class Daemon:
@@ -93,7 +99,7 @@ class Daemon:
             start = f'exec env LISTEN_PID=$$ LISTEN_FDS=1 "$0" "$@" 3<&{passed[0]}'
             command = ["bash", "-c", start, *command]  # a descriptor may have two digits
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                                        env={**os.environ, **(environment or {})}, pass_fds=passed)
+                                        env=environment_of(environment), pass_fds=passed)
         self.lines = queue.Queue()
         self.log = []
         self.readers = [

@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from daemon import Daemon, reloaded
+from daemon import Daemon, reloaded, wait_until
 from keys_test import hash_key, reload
 
 ALICE, BOB = "sk-alice-0123456789abcdef", "sk-bob-0123456789abcdefgh"
@@ -91,6 +91,54 @@ def test_a_flood_evicts_nothing_that_is_guaranteed(keys):
         reload(daemon, reloaded("api-keys"))
         assert ask(daemon, ALICE, prompt(7)) == 0
         assert cache_bytes(daemon) == 4 * block
+
+
+def test_a_flood_evicts_nothing_of_the_disk_that_is_guaranteed(keys, tmp_path):
+    """Each process evicts twice what the disk holds, the second one without a scan by a client before."""
+    disk = ("--context", 512, "--disk-cache-dir", tmp_path / "disk", "--disk-cache", "8MiB",
+            "--disk-write-through", "--load-policy", "load")
+
+    def start():
+        return Daemon("--api-keys", keys.path, *disk, device_cache="1MiB")
+
+    def values(daemon, name, **labels):
+        text = daemon.request("GET", "/metrics", headers={"x-api-key": ADMIN})[2]
+        of_name = [line for line in text.splitlines() if line.startswith(name + "{")]
+        return sum(float(line.split()[-1]) for line in of_name
+                   if all(f'{label}="{value}"' in line for label, value in labels.items()))
+
+    def flood(daemon, seed):
+        for number in range(300):
+            for more in range(10):
+                ask(daemon, BOB, prompt(seed + 10 * number + more, 320))
+            evicted = values(daemon, "prefixd_tier_evictions_total", tier="disk")
+            if evicted > 2 * values(daemon, "prefixd_blocks", tier="disk", state="cached") > 0:
+                return
+        raise AssertionError("the disk does not fill")
+
+    keys.write("--guaranteed-disk-cache", "2MiB")
+    with start() as daemon:
+        ask(daemon, ALICE, prompt(1))
+        ask(daemon, ALICE, prompt(2), cache_salt="x")
+        wait_until(lambda: cache_bytes(daemon, "disk") > 0, "records")
+        flood(daemon, 10_000)
+        before = cache_bytes(daemon, "disk")
+        assert 0 < before < 2 << 20
+        assert ask(daemon, ALICE, prompt(1)) == 160
+    with start() as daemon:
+        wait_until(lambda: cache_bytes(daemon, "disk") == before, "the scan")
+        flood(daemon, 20_000)
+        assert cache_bytes(daemon, "disk") == before
+        assert ask(daemon, ALICE, prompt(1)) == 160
+        assert ask(daemon, ALICE, prompt(2), cache_salt="x") == 160
+
+        keys.write("--max-disk-cache", str(before // 4))
+        reload(daemon, reloaded("api-keys"))
+        wait_until(lambda: 0 < cache_bytes(daemon, "disk") <= before // 4, "a tenant within its limit")
+        keys.write("--guaranteed-disk-cache", "5MiB")
+        reload(daemon, "reload refused; nothing has changed")
+        assert any("guaranteed-disk-cache of all tenants is 5.0 MiB, and at most 4.0 MiB" in (line or "")
+                   for line in daemon.log)
 
 
 def test_guarantees_that_the_cache_cannot_give_refuse_the_start(keys):

@@ -89,12 +89,15 @@ TEST(ApiKeys, LimitsOfTheCacheAreSizes) {
   EXPECT_FALSE(keys.ok()) << "PiB is no unit";
   const auto sizes = ParseApiKeys(hash +
                                   " guaranteed-device-cache=1.5GiB guaranteed-host-cache=7 "
-                                  "max-device-cache=2GB max-host-cache=1024TiB");
+                                  "max-device-cache=2GB max-host-cache=1024TiB "
+                                  "guaranteed-disk-cache=1GiB max-disk-cache=2GiB");
   ASSERT_TRUE(sizes.ok()) << sizes.status().message();
   EXPECT_EQ((*sizes)[0].limits, (TenantLimits{.guaranteed_device_cache = int64_t{3} << 29,
                                               .guaranteed_host_cache = 7,
+                                              .guaranteed_disk_cache = int64_t{1} << 30,
                                               .max_device_cache = 2'000'000'000,
-                                              .max_host_cache = int64_t{1} << 50}));
+                                              .max_host_cache = int64_t{1} << 50,
+                                              .max_disk_cache = int64_t{2} << 30}));
   EXPECT_EQ(ParseApiKeys(KeyEntryText((*sizes)[0]))->front(), (*sizes)[0]);
   for (const char* value : {"", "0", "-1", "x", "1XiB", "1025TiB", "1e999"})
     EXPECT_THAT(Fault(hash + " max-host-cache=" + value), HasSubstr("max-host-cache is a size from 1 byte"));
