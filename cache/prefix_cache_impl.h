@@ -159,7 +159,7 @@ struct PrefixCache::Impl {
 
   struct PoolTier {
     PoolTier(uint32_t blocks, std::unique_ptr<EvictionPolicy> policy, size_t retained)
-        : pool(blocks), eviction(std::move(policy)), retention(retained) {}
+        : pool(blocks), eviction(std::move(policy), blocks), retention(retained) {}
     BlockPool pool;
     TenantEviction eviction;
     Retention retention;

@@ -65,6 +65,7 @@ std::optional<NodeId> PrefixCache::Impl::VictimFor(uint32_t tenant, Tier at) {
   if (low) return low;
   if (const std::optional<NodeId> victim = eviction.Victim()) return victim;
   if (tenants.empty()) return tier(at).retention.Victim();
+  if (const std::optional<NodeId> victim = eviction.VictimWithinPart()) return victim;
   const std::optional<NodeId> kept =
       tier(at).retention.Victim([&](NodeId node) { return eviction.MayTake(TenantOf(node)); });
   return kept ? kept : OwnVictim(tenant, at);

@@ -14,8 +14,40 @@ void TenantEviction::SetShares(const std::vector<BlockShare>& shares) {
   above_most_.clear();
   held_ = 0;
   for (const BlockShare& share : shares) {
-    PREFIXD_CHECK(share.guaranteed <= share.most) << share.guaranteed << " of " << share.most;
-    tenants_.push_back({.share = share});
+    PREFIXD_CHECK(share.guaranteed <= share.most && share.weight > 0)
+        << share.guaranteed << " of " << share.most << ", " << share.weight;
+    tenants_.push_back({.share = share, .last_use = inserted_});
+  }
+  parts_changed_ = true;
+}
+
+void TenantEviction::NoteUse(uint32_t tenant) {
+  if (tenants_.empty()) return;
+  Tenant& used = tenant == 0 ? others_ : tenants_.at(tenant - 1);
+  used.last_use = inserted_;
+  parts_changed_ = parts_changed_ || !used.is_active;
+}
+
+void TenantEviction::DivideParts() {
+  parts_changed_ = false;
+  divide_parts_at_ = inserted_ + std::max<uint64_t>(capacity_ / 2, 1);
+  others_.is_active = IsActive(others_);
+  uint64_t guaranteed = 0;
+  size_t active = others_.is_active ? 1 : 0;
+  double weights = others_.is_active ? others_.share.weight : 0;
+  for (Tenant& tenant : tenants_) {
+    tenant.is_active = tenant.blocks > 0 && IsActive(tenant);
+    guaranteed += tenant.share.guaranteed;
+    if (!tenant.is_active) continue;
+    ++active;
+    weights += tenant.share.weight;
+  }
+  const double divided = active < 2 ? 0 : (capacity_ - std::min<uint64_t>(capacity_, guaranteed)) / 2.0;
+  for (size_t i = 0; i < tenants_.size(); ++i) {
+    Tenant& tenant = tenants_[i];
+    const double part = tenant.is_active ? divided * tenant.share.weight / weights : 0;
+    if (std::exchange(tenant.part, static_cast<uint32_t>(part)) != tenant.part)
+      NoteChange(static_cast<uint32_t>(i + 1));
   }
 }
 
@@ -45,6 +77,8 @@ void TenantEviction::Count(uint32_t tenant, int blocks, int cached) {
 void TenantEviction::Insert(NodeId node, const NodeUse& use) {
   policy_->Insert(node, use);
   Count(use.tenant, 1, 0);
+  ++inserted_;
+  NoteUse(use.tenant);
 }
 
 void TenantEviction::Remove(NodeId node, const NodeUse& use) {
@@ -92,7 +126,7 @@ void TenantEviction::HoldBack(Tenant* tenant) {
 
 void TenantEviction::Balance(Tenant* tenant) {
   tenant->changed = false;
-  const size_t most = tenant->excess();
+  const size_t most = tenant->offer();
   while (tenant->offered.size() > most) HoldBack(tenant);
   while (tenant->offered.size() < most && !tenant->held_back.empty()) Offer(tenant);
   while (!tenant->offered.empty() && !tenant->held_back.empty() &&
@@ -103,9 +137,21 @@ void TenantEviction::Balance(Tenant* tenant) {
 }
 
 std::optional<NodeId> TenantEviction::Victim() {
+  if (!tenants_.empty() && (parts_changed_ || inserted_ >= divide_parts_at_)) DivideParts();
   for (const uint32_t tenant : changed_) Balance(&tenants_[tenant - 1]);
   changed_.clear();
   return policy_->Victim();
+}
+
+std::optional<NodeId> TenantEviction::VictimWithinPart() const {
+  const Tenant* most = nullptr;
+  for (const Tenant& tenant : tenants_) {
+    if (tenant.held_back.empty() || tenant.excess() == 0) continue;
+    if (most == nullptr || tenant.excess() / tenant.share.weight > most->excess() / most->share.weight)
+      most = &tenant;
+  }
+  if (most == nullptr) return std::nullopt;
+  return std::get<2>(*most->held_back.begin());
 }
 
 std::optional<NodeId> TenantEviction::OwnVictim(uint32_t tenant) const {
@@ -143,8 +189,8 @@ void TenantEviction::CheckInvariants() const {
       }
     }
     if (tenant.changed) continue;
-    PREFIXD_CHECK(tenant.offered.size() <= tenant.excess()) << "tenant " << number;
-    PREFIXD_CHECK(tenant.held_back.empty() || tenant.offered.size() == tenant.excess()) << number;
+    PREFIXD_CHECK(tenant.offered.size() <= tenant.offer()) << "tenant " << number;
+    PREFIXD_CHECK(tenant.held_back.empty() || tenant.offered.size() == tenant.offer()) << number;
     PREFIXD_CHECK(tenant.offered.empty() || tenant.held_back.empty() ||
                   *tenant.offered.rbegin() < *tenant.held_back.begin())
         << "tenant " << number;

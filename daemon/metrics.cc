@@ -95,7 +95,7 @@ MetricFamily MakeTenantCaches(const S& snapshot) {
   for (const TenantCache& tenant : *snapshot.engine.tenants) places.emplace(tenant.tenant, places.size());
   for (const KeyRing::Taken& taken : snapshot.tenants) {
     const auto place = places.find(taken.id);
-    if (place == places.end()) continue;
+    if (place == places.end() || place->second >= snapshot.engine.tenant_blocks.size()) continue;
     for (size_t tier = 0; tier < kPoolTiers; ++tier) {
       ClientMetric metric;
       metric.label = {{"tenant", taken.tenant}, {"tier", tier == 0 ? "device" : "host"}};

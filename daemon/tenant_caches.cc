@@ -1,5 +1,7 @@
 #include "daemon/tenant_caches.h"
 
+#include <algorithm>
+#include <iterator>
 #include <string>
 #include <unordered_set>
 #include <utility>
@@ -24,19 +26,20 @@ constexpr TierFields kTierFields[] = {
 }  // namespace
 
 TenantCaches::List TenantCachesOf(const std::vector<ApiKey>& keys) {
-  TenantCaches::List list;
+  TenantCaches::List list, others;
   std::unordered_set<std::string> known;
   for (const ApiKey& key : keys) {
     TenantCache tenant{.tenant = TenantOf(key)};
-    bool is_limited = false;
+    if (!known.insert(tenant.tenant).second) continue;
+    if (key.limits.weight > 0) tenant.weight = static_cast<double>(key.limits.weight);
     for (const TierFields& fields : kTierFields) {
       const auto at = static_cast<size_t>(fields.tier);
       tenant.guaranteed[at] = static_cast<uint64_t>(key.limits.*fields.guaranteed);
       tenant.most[at] = static_cast<uint64_t>(key.limits.*fields.most);
-      is_limited = is_limited || tenant.guaranteed[at] > 0 || tenant.most[at] > 0;
     }
-    if (is_limited && known.insert(tenant.tenant).second) list.push_back(std::move(tenant));
+    (tenant.has_limits() ? list : others).push_back(std::move(tenant));
   }
+  if (known.size() > 1) std::move(others.begin(), others.end(), std::back_inserter(list));
   return list;
 }
 

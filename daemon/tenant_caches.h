@@ -13,7 +13,8 @@
 
 namespace prefixd {
 
-// The tenants with limits of the cache.
+// All tenants of the keys, those with limits of the cache first. One that is alone shares with nobody: then
+// it is in the list if it has limits.
 TenantCaches::List TenantCachesOf(const std::vector<ApiKey>& keys);
 
 // What tenants may have of a disk cache of this model; not those that have neither limits of it nor a weight.

@@ -15,8 +15,9 @@ void ReadCache(const PrefixCache& cache, const std::shared_ptr<const TenantCache
   stats->spill_chance = cache.spill_budget().chance();
   stats->cache = cache.stats();
   stats->tenants = tenants;
-  stats->tenant_blocks.resize(tenants->size());
-  for (size_t i = 0; i < tenants->size(); ++i) {
+  stats->tenant_blocks.clear();
+  for (size_t i = 0; i < tenants->size() && (*tenants)[i].has_limits(); ++i) {
+    stats->tenant_blocks.emplace_back();
     for (const Tier tier : {Tier::kDevice, Tier::kHost})
       stats->tenant_blocks[i][static_cast<size_t>(tier)] = cache.tenant_blocks(i, tier);
   }

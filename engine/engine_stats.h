@@ -66,7 +66,7 @@ struct EngineStats {
   PrefixCacheStats cache;
   WhatIf::HitTokens ghost_hit_tokens{};  // of tiers of other sizes
   TransferStats transfers;
-  // What tenants may have of the cache, and the blocks that they have, by pool tier.
+  // What tenants may have of the cache, and the blocks that those with limits have, by pool tier.
   std::shared_ptr<const TenantCaches::List> tenants;  // never null after the first step
   std::vector<std::array<uint32_t, kPoolTiers>> tenant_blocks;
 };

@@ -26,6 +26,7 @@ void TenantCaches::Tell(PrefixCache* cache) {
     PrefixCache::TenantBlocks& share = shares.emplace_back();
     share.tenant = TenantHalf(fingerprint_, tenant.tenant);
     for (size_t at = 0; at < kPoolTiers; ++at) {
+      share.shares[at].weight = tenant.weight;
       const uint64_t most = tenant.most[at] == 0 ? kMost : tenant.most[at] / block_bytes_;
       const uint64_t guaranteed = (tenant.guaranteed[at] + block_bytes_ - 1) / block_bytes_;
       share.shares[at].most = static_cast<uint32_t>(std::min(most, kMost));

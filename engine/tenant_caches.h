@@ -19,7 +19,9 @@ struct TenantCache {
   std::string tenant;                         // CacheNamespace::tenant
   std::array<uint64_t, kTiers> guaranteed{};  // others evict none of so much
   std::array<uint64_t, kTiers> most{};        // 0: there is no limit
+  double weight = 1;                          // above 0; its part of what is not guaranteed
 
+  bool has_limits() const { return guaranteed != decltype(guaranteed){} || most != decltype(most){}; }
   friend bool operator==(const TenantCache&, const TenantCache&) = default;
 };
 
@@ -31,7 +33,7 @@ class TenantCaches {
   TenantCaches(const BlockKey& fingerprint, uint64_t block_bytes)
       : fingerprint_(fingerprint), block_bytes_(block_bytes) {}
 
-  // Any thread. Requires tenants that differ.
+  // Any thread. Requires tenants that differ, those with limits first.
   void Set(List list) EXCLUDES(mutex_);
   // Engine thread: tells the cache what Set has changed. O(nodes of the cache) then.
   void Tell(PrefixCache* cache) EXCLUDES(mutex_);

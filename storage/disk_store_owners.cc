@@ -86,14 +86,19 @@ void DiskStore::DropSurplus() {
   }
   if (surplus.empty()) return;
   std::vector<Candidate> candidates;
+  const uint64_t now = NowSeconds();
   for (size_t shard = 0; shard < RecordIndex::kShards; ++shard) {
+    const size_t begin = candidates.size();
     StateLock lock(this);
     index_.ForEachInShard(shard, [&](const BlockKey& key, const RecordLocation& location) {
       if (surplus.contains(location.owner)) candidates.push_back({.location = location, .key = key});
     });
+    for (size_t i = begin; i < candidates.size(); ++i)
+      candidates[i].kept = kept_.Find(candidates[i].key, now) != nullptr;
+    work_ += candidates.size() - begin;
   }
   std::sort(candidates.begin(), candidates.end(), [](const Candidate& a, const Candidate& b) {
-    return std::tuple(a.worth(), a.key) < std::tuple(b.worth(), b.key);
+    return std::tuple(a.kept, a.worth(), a.key) < std::tuple(b.kept, b.worth(), b.key);
   });
   for (size_t begin = 0; begin < candidates.size(); begin += kSlice) {
     StateLock lock(this);
@@ -111,6 +116,7 @@ void DiskStore::DropOwned(const Candidate& candidate) {
   if (now == nullptr || !now->SamePlace(candidate.location)) return;
   EraseLocked(candidate.key);
   kept_.Forget(candidate.key);
+  if (candidate.kept) ++stats_.evicted_kept_records;
   ++stats_.evicted_records;
   KillOlderLocked(candidate.key);
   TellDropLocked(candidate.key, DropReason::kEvicted);

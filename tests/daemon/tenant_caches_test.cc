@@ -16,19 +16,22 @@ std::string Entry(const std::string& key, const std::string& fields) {
   return "sha256:" + ToHex(Sha256(key)) + fields + "\n";
 }
 
-TEST(TenantCaches, AreOneForEachTenantWithLimits) {
+TEST(TenantCaches, AreOneForEachTenantThoseWithLimitsFirst) {
   const auto keys = ParseApiKeys(Entry("a", " tenant=t guaranteed-device-cache=3MiB") +
                                  Entry("b", " tenant=t max-host-cache=5") + Entry("c", " tenant=u weight=3") +
                                  Entry("d", " max-device-cache=7") + "e");
   ASSERT_TRUE(keys.ok()) << keys.status().message();
   const TenantCaches::List tenants = TenantCachesOf(*keys);
-  ASSERT_EQ(tenants.size(), 2u);
+  ASSERT_EQ(tenants.size(), 4u);
   EXPECT_EQ(tenants[0].tenant, TenantOf((*keys)[0]));
   EXPECT_EQ(tenants[0].tenant, TenantOf((*keys)[1]));
   EXPECT_EQ(tenants[0].guaranteed[0], 3u << 20);
   EXPECT_EQ(tenants[0].most[1], 5u);
   EXPECT_EQ(tenants[1].tenant, TenantOf((*keys)[3]));
   EXPECT_EQ(tenants[1].most[0], 7u);
+  EXPECT_EQ(tenants[2].weight, 3);
+  EXPECT_FALSE(tenants[2].has_limits() || tenants[3].has_limits());
+  EXPECT_TRUE(TenantCachesOf(*ParseApiKeys("a")).empty()) << "it is alone";
 }
 
 TEST(TenantCaches, OfTheDiskHaveAnOwnerForEachTenantWithAShare) {
