@@ -87,7 +87,7 @@ uint32_t PrefixCache::most_kept_blocks(Tier tier) const {
 }
 bool PrefixCache::BeginPurge(const PurgeScope& scope) { return impl_->BeginPurge(scope); }
 bool PrefixCache::ContinuePurge(uint32_t most_nodes) { return impl_->ContinuePurge(most_nodes); }
-const PrefixCache::Purged& PrefixCache::purged() const { return impl_->purge.value().result; }
+PrefixCache::PurgedNames PrefixCache::TakePurgedNames() { return std::move(impl_->purge.value().names); }
 PrefixCache::Purged PrefixCache::EndPurge() { return impl_->EndPurge(); }
 size_t PrefixCache::nodes() const { return impl_->tree.size(); }
 size_t PrefixCache::memory_bytes() const {

@@ -36,6 +36,7 @@
 
 #include <array>
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <optional>
 #include <span>
@@ -198,6 +199,7 @@ class PrefixCache {
   };
   struct Acquired {
     AcquireState state = AcquireState::kReady;
+    Tier loads_from = Tier::kHost;  // when state is kLoading: of the block that it waits for
     // When state is kReady: as many tokens may be computed. Below tokens.size(), the tokens after it come
     // from a lower tier, or may yet come from there.
     int until = 0;
@@ -309,11 +311,11 @@ class PrefixCache {
   uint32_t leased_blocks(Tier tier = Tier::kDevice) const;
   uint32_t kept_blocks(Tier tier = Tier::kDevice) const;  // by retention; leased ones too
   uint32_t most_kept_blocks(Tier tier = Tier::kDevice) const;
-  // Looks at up to `most_nodes` further nodes of the tree, or at fewer of the paths of the rows. Returns
-  // whether the scan is done.
+  // Goes on with the scan, with a cost of `most_nodes` (PrefixScan). Returns whether it is done.
   bool Scan(PrefixScan* scan, uint32_t most_nodes) const;
   // Tells the listener of residency where the blocks in memory lie, among up to `most_nodes` nodes from *next
-  // on, in any order. Sets *next to the node after them. Returns whether it has seen all.
+  // on, fewer where there is much to tell, in any order. Sets *next to the node after them. Returns whether
+  // it has seen all.
   bool Report(NodeId* next, uint32_t most_nodes) const;
 
   // Purges and pins, for operators (prefix_cache_purge.cc). From BeginPurge on, no lease takes, waits for or
@@ -333,13 +335,16 @@ class PrefixCache {
   struct Purged {
     std::array<uint64_t, kPoolTiers> blocks{};  // by tier, those that are gone
     uint64_t in_use = 0;                        // nodes that go when what refers to them ends
-    BlockKey root;                              // kPrefix: of the prefix
-    std::vector<BlockKey> keys;                 // kPrefix: of the nodes
+  };
+  struct PurgedNames {          // kPrefix
+    BlockKey root;              // of the prefix
+    std::deque<BlockKey> keys;  // of the nodes that go
   };
   // Returns false when the tree does not have the prefix. Requires that no purge is under way.
   bool BeginPurge(const PurgeScope& scope);
   bool ContinuePurge(uint32_t most_nodes);
-  const Purged& purged() const;  // by now
+  // What the disk may have records of. Once, after ContinuePurge has seen all.
+  PurgedNames TakePurgedNames();
   Purged EndPurge();
 
   // Keeps the blocks of a prefix in memory until Unpin, as far as half the budget of each tier's retention

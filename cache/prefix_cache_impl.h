@@ -131,9 +131,13 @@ struct Lease::State {
 // A purge that is under way.
 struct ActivePurge {
   PrefixCache::PurgeScope scope;
-  NodeId start = kNoNode;                           // kPrefix: the first node that goes
-  NodeId next = 0;                                  // otherwise: the node to look at next
-  std::vector<std::pair<NodeId, BlockKey>> to_see;  // kPrefix
+  NodeId next = 0;         // kTenant, kAll: the node to look at next is the one before
+  NodeId start = kNoNode;  // kPrefix: the first node that goes
+  // kPrefix: `nodes` are the start and what is below it, each after the one that it continues; `names` has
+  // their keys. From `listed` on, their children are not there yet, and those of that one only in part.
+  std::deque<NodeId> nodes;
+  size_t listed = 0, next_child = 0;
+  PrefixCache::PurgedNames names;
   PrefixCache::Purged result;
 };
 
@@ -280,8 +284,10 @@ struct PrefixCache::Impl {
   bool BeginPurge(const PurgeScope& scope);
   bool ContinuePurge(uint32_t most_nodes);
   Purged EndPurge();
-  uint32_t PurgeOrMark(NodeId node);  // returns the cost, in nodes that are looked at
-  void PurgeNode(NodeId node);        // requires that nothing refers to it
+  // Both return the cost, in nodes that are looked at.
+  uint32_t ListChildren(uint32_t most_nodes);  // of purge->listed
+  uint32_t PurgeOrMark(NodeId node);
+  void PurgeNode(NodeId node);  // requires that nothing refers to it
   Pinned PinPath(NodeId node, bool pin);
 
   // Transfers (prefix_cache_transfers.cc).
@@ -295,9 +301,9 @@ struct PrefixCache::Impl {
   bool IsLoading(NodeId node) const { return loads.contains(node); }
 
   // The parts of Scan (prefix_cache_view.cc). The last two return whether they are done.
-  void ScanNodes(PrefixScan* scan, uint32_t most_nodes) const;
-  bool ScanPaths(PrefixScan* scan, uint32_t most_nodes) const;
-  bool ScanRest(PrefixScan* scan, uint32_t most_nodes) const;
+  void ScanNodes(PrefixScan* scan) const;
+  bool ScanPaths(PrefixScan* scan) const;
+  bool ScanRest(PrefixScan* scan) const;
 
   // Loads for leases (prefix_cache_loads.cc).
   // Decides about the blocks after the path that lower tiers have, starts loads, and sets acquired.state and

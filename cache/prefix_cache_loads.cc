@@ -38,6 +38,7 @@ bool PrefixCache::Impl::UseLowerTiers(Lease::State& lease, const Request& reques
         return false;  // the limit cuts it
       if (WaitsForLoad(lease, request, acquired)) {
         acquired->state = AcquireState::kLoading;
+        acquired->loads_from = lease.loading.front().from;
         return true;
       }
     }

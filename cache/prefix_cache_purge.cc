@@ -11,7 +11,8 @@
 namespace prefixd {
 namespace {
 
-constexpr uint32_t kPurgeCost = 8;  // of a node that is taken out, in nodes that are looked at
+// In nodes that are looked at: of a node that is taken out, and of a child that is found.
+constexpr uint32_t kPurgeCost = 16, kChildCost = 4;
 
 }  // namespace
 
@@ -39,6 +40,7 @@ bool PrefixCache::Impl::BeginPurge(const PurgeScope& scope) {
   if (of_prefix && !IsInTree(scope.node, scope.key)) return false;
   purge.emplace();
   purge->scope = scope;
+  purge->next = tree.end();
   if (of_prefix) {
     NodeId start = scope.node;
     for (NodeId parent = tree.parent(start); parent != kNoNode && tree.only_child(parent) == start &&
@@ -46,8 +48,8 @@ bool PrefixCache::Impl::BeginPurge(const PurgeScope& scope) {
          parent = tree.parent(start))
       start = parent;
     purge->start = start;
-    purge->result.root = tree.root_key(start);
-    purge->to_see.emplace_back(start, tree.key(start));
+    purge->nodes.push_back(start);
+    purge->names = {.root = tree.root_key(start), .keys = {tree.key(start)}};
     purged.insert(start);
   }
   for (Lease::State* lease : leases) {
@@ -58,26 +60,46 @@ bool PrefixCache::Impl::BeginPurge(const PurgeScope& scope) {
   return true;
 }
 
+// Nodes go after those that continue them, as far as their numbers tell: otherwise the last one would take
+// all that it continues out of the tree at once.
 bool PrefixCache::Impl::ContinuePurge(uint32_t most_nodes) {
   PREFIXD_CHECK(purge) << "no purge is under way";
   uint32_t seen = 0;
   if (purge->scope.kind != PurgeScope::Kind::kPrefix) {
-    for (; purge->next < tree.end() && seen < most_nodes; ++purge->next) {
-      const NodeId node = purge->next;
+    while (purge->next > 0 && seen < most_nodes) {
+      const NodeId node = --purge->next;
       seen += tree.Contains(node) && IsPurging(tree.root_key(node)) ? PurgeOrMark(node) : 1;
     }
-    return purge->next >= tree.end();
+    return purge->next == 0;
   }
-  while (!purge->to_see.empty() && seen < most_nodes) {
-    const auto [node, key] = purge->to_see.back();
-    purge->to_see.pop_back();
-    ++seen;
-    if (!IsInTree(node, key)) continue;
-    purge->result.keys.push_back(key);
-    for (const NodeId child : tree.ChildrenOf(node)) purge->to_see.emplace_back(child, tree.key(child));
-    seen += PurgeOrMark(node);
+  std::deque<NodeId>& nodes = purge->nodes;
+  while (purge->listed < nodes.size() && seen < most_nodes) seen += ListChildren(most_nodes - seen);
+  if (purge->listed < nodes.size()) return false;
+  while (!nodes.empty() && seen < most_nodes) {
+    const NodeId node = nodes.back();
+    nodes.pop_back();
+    seen += IsInTree(node, purge->names.keys[nodes.size()]) ? PurgeOrMark(node) : 1;
   }
-  return purge->to_see.empty();
+  return nodes.empty();
+}
+
+uint32_t PrefixCache::Impl::ListChildren(uint32_t most_nodes) {
+  const NodeId node = purge->nodes[purge->listed];
+  const size_t begin = purge->next_child;
+  bool all = true;
+  std::vector<NodeId> children;
+  if (IsInTree(node, purge->names.keys[purge->listed]))
+    all = tree.ChildrenFrom(node, &purge->next_child, 1 + most_nodes / kChildCost, &children);
+  for (const NodeId child : children) {
+    purge->nodes.push_back(child);
+    purge->names.keys.push_back(tree.key(child));
+  }
+  const size_t seen = 1 + (purge->next_child - begin) + kChildCost * children.size();
+  if (all) {
+    ++purge->listed;
+    purge->next_child = 0;
+  }
+  return static_cast<uint32_t>(seen);
 }
 
 PrefixCache::Purged PrefixCache::Impl::EndPurge() {

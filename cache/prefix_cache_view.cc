@@ -27,16 +27,17 @@ PrefixCache::MissPlace PrefixCache::PlaceOfMiss(const Lease& lease, std::span<co
 }
 
 bool PrefixCache::Scan(PrefixScan* scan, uint32_t most_nodes) const {
-  if (scan->on_paths()) return impl_->ScanPaths(scan, most_nodes) && impl_->ScanRest(scan, most_nodes);
-  impl_->ScanNodes(scan, most_nodes);
+  scan->BeginCall(most_nodes);
+  if (scan->on_paths()) return impl_->ScanPaths(scan) && impl_->ScanRest(scan);
+  impl_->ScanNodes(scan);
   if (scan->next < impl_->tree.end()) return false;
   scan->BeginPaths();
   return false;
 }
 
-void PrefixCache::Impl::ScanNodes(PrefixScan* scan, uint32_t most_nodes) const {
-  const auto end = static_cast<NodeId>(std::min<uint64_t>(uint64_t{scan->next} + most_nodes, tree.end()));
-  for (; scan->next < end; ++scan->next) {
+void PrefixCache::Impl::ScanNodes(PrefixScan* scan) const {
+  for (; scan->next < tree.end() && scan->may_go_on(); ++scan->next) {
+    scan->Spend(1);
     const NodeId node = scan->next;
     if (!tree.Contains(node)) continue;
     const uint32_t hits = tree.facts(node).hits;
@@ -50,6 +51,7 @@ void PrefixCache::Impl::ScanNodes(PrefixScan* scan, uint32_t most_nodes) const {
                   .node = node};
     ++scan->prefixes;
     if (!scan->Wants(row.worth())) continue;
+    scan->Spend(PrefixScan::kRowCost - 1);
     for (const Tier at : {Tier::kDevice, Tier::kHost, Tier::kDisk})
       row.resides[static_cast<size_t>(at)] = Resides(node, at);
     row.last_use = times.Of(tree.facts(node).last_use);
@@ -58,9 +60,8 @@ void PrefixCache::Impl::ScanNodes(PrefixScan* scan, uint32_t most_nodes) const {
   }
 }
 
-bool PrefixCache::Impl::ScanPaths(PrefixScan* scan, uint32_t most_nodes) const {
-  constexpr uint32_t kCost = 8;  // a node on a path is found elsewhere in memory, and the disk is asked
-  for (uint32_t left = std::max(1u, most_nodes / kCost); left > 0 && scan->place().row != nullptr; --left) {
+bool PrefixCache::Impl::ScanPaths(PrefixScan* scan) const {
+  for (; scan->may_go_on() && scan->place().row != nullptr; scan->Spend(PrefixScan::kRowCost)) {
     PrefixScan::Place& place = scan->place();
     PrefixRow& row = *place.row;
     if (!tree.Contains(place.node) || tree.key(place.node) != place.key) {
@@ -80,29 +81,39 @@ bool PrefixCache::Impl::ScanPaths(PrefixScan* scan, uint32_t most_nodes) const {
   return scan->place().row == nullptr;
 }
 
-// A node is looked at once, and once more on the way from the first node below it that is seen.
-bool PrefixCache::Impl::ScanRest(PrefixScan* scan, uint32_t most_nodes) const {
-  std::vector<NodeId> path;
-  for (size_t seen = 0; scan->next_rest < tree.end() && seen < most_nodes; ++scan->next_rest, ++seen) {
-    path.clear();
-    std::optional<int> row;
-    NodeId node = tree.Contains(scan->next_rest) ? scan->next_rest : kNoNode;
-    for (; node != kNoNode && !row; node = tree.parent(node)) {
-      row = scan->RowAbove(node);
-      if (!row) path.push_back(node);
+// From a node it goes up to the first one of which is known what its children continue, and back. So a node
+// is looked at once, and twice more when one below it comes first.
+bool PrefixCache::Impl::ScanRest(PrefixScan* scan) const {
+  std::vector<NodeId>& path = scan->rest_path;
+  for (; scan->may_go_on(); scan->Spend(1)) {
+    if (path.empty()) {
+      if (scan->next_rest >= tree.end()) return true;
+      path.push_back(scan->next_rest++);
     }
-    for (const NodeId each : path) scan->AddRest(each, row.value_or(-1), tree.root_key(each).high);
-    seen += path.size();
+    const NodeId node = path.back();
+    if (!tree.Contains(node) || scan->RowAbove(node)) {
+      path.pop_back();
+      continue;
+    }
+    const NodeId parent = tree.parent(node);
+    const std::optional<int> row = parent == kNoNode ? std::optional(-1) : scan->RowAbove(parent);
+    if (row) {
+      scan->AddRest(node, *row, tree.root_key(node).high);
+      path.pop_back();
+    } else {
+      path.push_back(parent);
+    }
   }
-  return scan->next_rest >= tree.end();
+  return false;
 }
 
 bool PrefixCache::Report(NodeId* next, uint32_t most_nodes) const {
+  constexpr uint32_t kTellCost = 8;
   const Impl& cache = *impl_;
   const RadixTree& tree = cache.tree;
-  const auto end = static_cast<NodeId>(std::min<uint64_t>(uint64_t{*next} + most_nodes, tree.end()));
-  for (; *next < end; ++*next) {
+  for (uint32_t seen = 0; *next < tree.end() && seen < most_nodes; ++*next, ++seen) {
     if (!tree.Contains(*next) || !tree.InMemory(*next)) continue;
+    seen += kTellCost - 1;
     for (const Tier at : {Tier::kDevice, Tier::kHost, Tier::kDisk})
       if (cache.Resides(*next, at)) cache.TellStored(*next, at);
   }

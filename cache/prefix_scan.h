@@ -10,9 +10,13 @@
 //
 // Threads: one at a time. Plain values.
 //
-// Invariant: it holds at most `most_rows` rows, those of greatest worth among the nodes seen so far.
+// Invariants
+//   1. It holds at most `most_rows` rows, those of greatest worth among the nodes seen so far.
+//   2. A call of Scan costs less than its `most_nodes` and kRowCost, whatever the shape of the tree. What it
+//      has begun then, it goes on with in the next call.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -52,6 +56,17 @@ class PrefixScan {
  public:
   explicit PrefixScan(size_t most_rows) : most_rows_(most_rows) {}
 
+  // Costs, in nodes that are looked at in the order in which they lie in memory. A node that may be a row, or
+  // is on the path of one, lies elsewhere, and the disk is asked for it.
+  static constexpr uint32_t kRowCost = 8;
+  void BeginCall(uint32_t most_nodes) { left_ = most_nodes; }
+  bool may_go_on() const { return left_ > 0; }
+  void Spend(uint32_t cost) {
+    left_ -= std::min(left_, cost);
+    spent_ += cost;
+  }
+  uint64_t spent() const { return spent_; }  // by all calls
+
   // Whether a row of that worth would be kept.
   bool Wants(uint64_t worth) const;
   void Add(const PrefixRow& row);
@@ -78,7 +93,8 @@ class PrefixScan {
   void AddOwn(NodeId node);
 
   // For the third part.
-  NodeId next_rest = 0;  // the node to look at next
+  NodeId next_rest = 0;           // the node to look at next
+  std::vector<NodeId> rest_path;  // nodes of which RowAbove is not known yet, each a child of the next one
   // The row that a node which belongs to none continues, as a child of `node`; -1: no row. Nothing: `node`
   // belongs to no row itself, and AddRest was not called for it.
   std::optional<int> RowAbove(NodeId node) const;
@@ -90,6 +106,8 @@ class PrefixScan {
 
  private:
   const size_t most_rows_;
+  uint32_t left_ = 0;
+  uint64_t spent_ = 0;
   std::vector<PrefixRow> rows_;  // a heap, the row of least worth in front; in order from BeginPaths on
   bool on_paths_ = false;
   size_t next_path_ = 0;

@@ -60,6 +60,7 @@ RadixTree::RadixTree(int block_tokens, size_t known_tokens)
     : block_tokens_(static_cast<size_t>(block_tokens)) {
   PREFIXD_CHECK(block_tokens > 0) << block_tokens;
   tokens_.reserve(known_tokens * block_tokens_);  // so that it never moves
+  free_token_slots_.reserve(known_tokens);
 }
 
 RadixTree::~RadixTree() {
@@ -114,13 +115,19 @@ void RadixTree::RemoveRootIfUnused(Root* root) {
 
 // --- Lookup ---
 
-std::vector<NodeId> RadixTree::ChildrenOf(NodeId node) const {
+bool RadixTree::ChildrenFrom(NodeId node, size_t* next, size_t most, std::vector<NodeId>* found) const {
   const uint32_t children = At(node).children;
-  if (children == kNoChild) return {};
-  if (!IsBranch(children)) return {children};
-  std::vector<NodeId> found;
-  for (const auto& [key, child] : BranchOf(children).by_key) found.push_back(child);
-  return found;
+  if (children == kNoChild) return true;
+  if (!IsBranch(children)) {
+    found->push_back(children);  // another time, if others have left since
+    return true;
+  }
+  const auto& by_key = BranchOf(children).by_key;
+  for (const size_t end = std::min(by_key.bucket_count(), *next + most); *next < end; ++*next) {
+    for (auto child = by_key.begin(*next); child != by_key.end(*next); ++child)
+      found->push_back(child->second);
+  }
+  return *next >= by_key.bucket_count();
 }
 
 uint32_t RadixTree::ChildrenAt(const Position& at) const {
@@ -199,7 +206,12 @@ NodeId RadixTree::Add(const Position& at, const BlockKey& key, uint64_t check) {
       << "after node " << at.node << ", which is not in the tree";
   NodeId id;
   if (free_nodes_.empty()) {
-    if (end_ % kChunkNodes == 0) chunks_.push_back(std::make_unique<Node[]>(kChunkNodes));
+    if (end_ % kChunkNodes == 0) {
+      chunks_.push_back(std::make_unique<Node[]>(kChunkNodes));
+      // So that it does not move while many nodes leave.
+      const size_t nodes = chunks_.size() * kChunkNodes;
+      if (free_nodes_.capacity() < nodes) free_nodes_.reserve(nodes + nodes / 2);
+    }
     id = end_++;
     PREFIXD_CHECK(id < kBranchBit);
   } else {

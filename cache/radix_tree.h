@@ -139,8 +139,10 @@ class RadixTree {
     const uint32_t children = At(node).children;
     return children == kNoChild || IsBranch(children) ? kNoNode : children;
   }
-  // In no particular order; O(children).
-  std::vector<NodeId> ChildrenOf(NodeId node) const;
+  // Appends children of the node to `found`, in no particular order: those in up to `most` of the O(children)
+  // places that they lie in, from *next on, which is 0 at first. Advances *next, and returns whether these
+  // were the last places. Children may leave between the calls; none may be added.
+  bool ChildrenFrom(NodeId node, size_t* next, size_t most, std::vector<NodeId>* found) const;
   // The parent is kNoNode when it is a root.
   NodeId parent(NodeId node) const { return At(node).parent; }
   const BlockKey& key(NodeId node) const { return At(node).key; }

@@ -108,6 +108,7 @@ void CacheActions::RunPurge(const Scope& scope, const std::string& request_id, A
   const double begun = clock_.NowSeconds();
   struct State {
     bool begun = false, unknown = false;
+    PrefixCache::PurgedNames names;
     PrefixCache::Purged purged;
   };
   const auto state = std::make_shared<State>();
@@ -115,12 +116,12 @@ void CacheActions::RunPurge(const Scope& scope, const std::string& request_id, A
     if (!state->begun && !cache.BeginPurge(scope)) return state->unknown = true;
     state->begun = true;
     if (!cache.ContinuePurge(EngineView::kNodesPerTurn)) return false;
-    state->purged = cache.purged();
+    state->names = cache.TakePurgedNames();
     return true;
   });
   if (!in_memory) return action->Set(Unavailable("The daemon ends."));
   if (state->unknown) return action->Set(UnknownPrefix());
-  const Result<uint64_t> records = PurgeDisk(scope, state->purged);
+  const Result<uint64_t> records = PurgeDisk(scope, state->names);
   const bool ended = RunOnEngine([state](PrefixCache& cache) {
     state->purged = cache.EndPurge();
     return true;
@@ -140,7 +141,7 @@ void CacheActions::RunPurge(const Scope& scope, const std::string& request_id, A
                           "). Purge again when /ready says that it works."));
 }
 
-Result<uint64_t> CacheActions::PurgeDisk(const Scope& scope, const PrefixCache::Purged& purged) {
+Result<uint64_t> CacheActions::PurgeDisk(const Scope& scope, const PrefixCache::PurgedNames& names) {
   if (scope.kind != Scope::Kind::kPrefix) {
     return delete_records_(
         [&](const RecordHead& head) {
@@ -150,14 +151,14 @@ Result<uint64_t> CacheActions::PurgeDisk(const Scope& scope, const PrefixCache::
   }
   // What continues the prefix is known by what precedes it. Records come in any order, so one look may find
   // what another has missed.
-  std::unordered_set<BlockKey> keys(purged.keys.begin(), purged.keys.end());
+  std::unordered_set<BlockKey> keys(names.keys.begin(), names.keys.end());
   uint64_t all = 0;
   while (true) {
     const size_t known = keys.size();
     PREFIXD_ASSIGN_OR_RETURN(const uint64_t deleted,
                              delete_records_(
                                  [&](const RecordHead& head) {
-                                   if (head.root != purged.root) return false;
+                                   if (head.root != names.root) return false;
                                    if (!keys.contains(head.key) && !keys.contains(head.parent)) return false;
                                    keys.insert(head.key);
                                    return true;

@@ -59,7 +59,7 @@ class CacheActions {
   void RunPurge(const PrefixCache::PurgeScope& scope, const std::string& request_id, Action* action);
   // Has the engine thread run `job` to its end. Returns false when this object is being destroyed.
   bool RunOnEngine(EngineView::Job job);
-  Result<uint64_t> PurgeDisk(const PrefixCache::PurgeScope& scope, const PrefixCache::Purged& purged);
+  Result<uint64_t> PurgeDisk(const PrefixCache::PurgeScope& scope, const PrefixCache::PurgedNames& names);
 
   EngineView& view_;
   const DeleteRecords delete_records_;

@@ -1,6 +1,7 @@
 // What an operator sees of the cache: the place of a miss, and the prefixes of greatest worth.
 #include <algorithm>
 
+#include "base/prng.h"
 #include "tests/cache/tiers_fixture.h"
 
 namespace prefixd {
@@ -21,13 +22,15 @@ class CacheViewTest : public TiersTest {
     keys.Extend(tokens);
     return keys.key(keys.size() - 1);
   }
-  // All rows, by calls that look at `nodes` nodes each.
+  // All rows, by calls that may cost `nodes` each.
   std::vector<PrefixRow> Scan(size_t most_rows, uint32_t nodes = 1) {
     PrefixScan scan(most_rows);
-    size_t calls = 1;
-    while (!cache_->Scan(&scan, nodes)) ++calls;
-    EXPECT_LE(calls, 2 * (cache_->nodes() / nodes) + cache_->nodes() + 4)
-        << "paths may be seen one node at a time";
+    uint64_t before = 0;
+    for (bool done = false; !done; before = scan.spent()) {
+      done = cache_->Scan(&scan, nodes);
+      EXPECT_LT(scan.spent() - before, nodes + PrefixScan::kRowCost) << "one call";
+    }
+    EXPECT_LE(before, (4 + 2 * PrefixScan::kRowCost) * cache_->nodes() + most_rows + 1) << "all calls";
     uint64_t counted = scan.rest_of_others();
     for (const auto& [tenant, rest] : scan.rest_of_tenants()) counted += rest;
     for (const PrefixRow& row : scan.Rows()) counted += row.own_blocks + row.rest_blocks;
@@ -108,6 +111,19 @@ TEST_F(CacheViewTest, PrefixesEndWhereTheirUseFalls) {
   EXPECT_EQ(one[0].key, KeyOf(system));
   EXPECT_EQ(one[0].rest_blocks, 3u);
   EXPECT_THAT(Scan(0), IsEmpty());
+}
+
+// Prompts of many lengths come and go, so that nodes have their numbers in no order.
+TEST_F(CacheViewTest, NoCallCostsMoreThanItMayWhateverTheTree) {
+  Make({.blocks = 40});
+  Prng prng(1);
+  for (int request = 0; request < 300; ++request) {
+    Tokens tokens;
+    const size_t blocks = 1 + prng.Below(12);
+    while (tokens.size() < 2 * blocks) tokens.push_back(static_cast<TokenId>(1 + prng.Below(3)));
+    Serve(tokens);
+    Scan(1 + prng.Below(5), static_cast<uint32_t>(1 + prng.Below(30)));
+  }
 }
 
 TEST_F(CacheViewTest, APrefixMayLeaveTheTreeWhileItsBlocksAreCounted) {

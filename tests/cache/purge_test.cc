@@ -26,6 +26,7 @@ class PurgeTest : public TiersTest {
     cache_->CheckInvariants();
     while (!cache_->ContinuePurge(1)) cache_->CheckInvariants();
     cache_->CheckInvariants();
+    names_ = cache_->TakePurgedNames();
   }
   PrefixCache::Purged End(const std::vector<Tokens>& records = {}) {
     for (const Tokens& block : records) port_.records.erase(KeyOf(block));
@@ -34,6 +35,8 @@ class PurgeTest : public TiersTest {
     return purged;
   }
   using TiersTest::End;
+
+  PrefixCache::PurgedNames names_;
 };
 
 const Tokens kSystem = {1, 2, 3, 4}, kFirst = {1, 2, 3, 4, 5, 6, 7, 8}, kSecond = {1, 2, 3, 4, 9, 10};
@@ -49,12 +52,30 @@ TEST_F(PurgeTest, APrefixGoesFromAllTiersInMemoryAndItsSiblingStays) {
   const auto purged = End();
   EXPECT_EQ(purged.blocks, (std::array<uint64_t, kPoolTiers>{2, 2}));
   EXPECT_EQ(purged.in_use, 0u);
-  EXPECT_EQ(purged.root, kTestRoot);
-  EXPECT_THAT(purged.keys, testing::UnorderedElementsAre(KeyOf({1, 2, 3, 4, 5, 6}), KeyOf(kFirst)));
+  EXPECT_EQ(names_.root, kTestRoot);
+  EXPECT_THAT(names_.keys, testing::UnorderedElementsAre(KeyOf({1, 2, 3, 4, 5, 6}), KeyOf(kFirst)));
   EXPECT_EQ(Where(kFirst), "no node") << "no ghost of it is left";
   EXPECT_EQ(Serve(kSecond)[0], 6);
   EXPECT_EQ(Serve(kFirst)[0], 4) << "the system prompt belongs to both";
   EXPECT_EQ(ServeOther(kFirst)[0], 8) << "another tenant has its own";
+}
+
+TEST_F(PurgeTest, APrefixWithManyContinuationsGoesInPieces) {
+  constexpr int kContinuations = 64;
+  Make({.blocks = 100});
+  Serve({7, 7, 7, 7});
+  for (TokenId more = 10; more < 10 + kContinuations; ++more) Serve({1, 2, more, more});
+  ASSERT_TRUE(cache_->BeginPurge(Prefix({1, 2})));
+  int calls = 1;
+  for (; !cache_->ContinuePurge(1); ++calls) {
+    cache_->CheckInvariants();
+    if (calls == kContinuations / 2) EvictFromDevice(60);  // of the ghosts some are forgotten
+  }
+  EXPECT_GT(calls, kContinuations) << "a call lists some children, or takes out one node";
+  EXPECT_EQ(cache_->TakePurgedNames().keys.size(), 1u + kContinuations);
+  End();
+  EXPECT_EQ(Node({1, 2}), kNoNode);
+  EXPECT_EQ(cache_->nodes(), 2u);
 }
 
 TEST_F(PurgeTest, WhatAPrefixSharesWithMoreHitsStays) {

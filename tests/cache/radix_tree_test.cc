@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <utility>
 #include <vector>
@@ -60,6 +61,38 @@ TEST(RadixTree, TellsACollisionFromAMiss) {
 }
 
 // A lease keeps its position while runs split and merge behind it.
+TEST(RadixTree, ChildrenAreFoundInPiecesWhileOthersLeave) {
+  RadixTree tree(2, 4);
+  const Position root = tree.OpenRoot(kRoot);
+  const NodeId parent = tree.Add(root, {1, 2}, 1);
+  std::vector<NodeId> children;
+  for (uint64_t i = 0; i < 100; ++i) children.push_back(tree.Add({root.root, parent}, {10 + i, 2}, i));
+  std::vector<NodeId> found;
+  size_t next = 0, calls = 1;
+  for (; !tree.ChildrenFrom(parent, &next, 4, &found); ++calls) {
+    if (calls != 10) continue;
+    ASSERT_LT(found.size(), children.size());
+    for (const NodeId child : found) tree.Remove(child);
+  }
+  EXPECT_GE(calls, children.size() / 4);
+  std::ranges::sort(found);
+  EXPECT_EQ(found, children) << "each once";
+  while (tree.size() > 2) {
+    found.clear();
+    size_t begin = 0;
+    EXPECT_TRUE(tree.ChildrenFrom(parent, &begin, 1000, &found));
+    tree.Remove(found[0]);
+  }
+  found.clear();
+  EXPECT_TRUE(tree.ChildrenFrom(parent, &(next = 7), 1, &found)) << "one is left, and has no places";
+  EXPECT_EQ(found.size(), 1u);
+  tree.Remove(found[0]);
+  EXPECT_TRUE(tree.ChildrenFrom(parent, &(next = 0), 1, &found));
+  EXPECT_EQ(found.size(), 1u);
+  tree.Remove(parent);
+  tree.CloseRoot(root.root);
+}
+
 TEST(RadixTree, PositionStaysValidThroughSplitAndMerge) {
   RadixTree tree(1, 4);
   const Position root = tree.OpenRoot(kRoot);
