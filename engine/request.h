@@ -70,9 +70,9 @@ struct PromptUsage {
   // How many leading tokens the request has asked to keep, and how many are kept.
   int asked_kept = 0, kept = 0;
   // What was decided for hits in lower tiers, and the time for which the request waited for loads and
-  // computed nothing.
+  // computed nothing, by the tier of the block that it waited for.
   std::array<int, kLoadDecisions> load_decisions{};
-  double load_wait_seconds = 0;
+  std::array<double, kTiers> load_wait_seconds{};
   int computed() const { return tokens[static_cast<int>(TokenSource::kComputed)]; }
   int total() const {
     int sum = 0;
@@ -80,6 +80,11 @@ struct PromptUsage {
     return sum;
   }
   int cached() const { return total() - computed(); }
+  double load_wait() const {
+    double sum = 0;
+    for (const double seconds : load_wait_seconds) sum += seconds;
+    return sum;
+  }
   // Those that a tier of the cache had when the request came to them.
   int from_tiers() const { return cached() - tokens[static_cast<int>(TokenSource::kShared)]; }
 };

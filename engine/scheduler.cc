@@ -228,7 +228,7 @@ void Scheduler::Acquire(Sequence& sequence, const StepBudget& budget) {
   for (int i = 0; i < kLoadDecisions; ++i) sequence.usage.load_decisions[i] += got.decisions[i];
   sequence.high_water = std::max(sequence.high_water, sequence.ready());
   sequence.write_mark = std::max(sequence.write_mark, sequence.ready());
-  CountWait(sequence, got.state == PrefixCache::AcquireState::kLoading);
+  CountWait(sequence, got);
   if (got.state != PrefixCache::AcquireState::kReady) {
     sequence.phase = SequencePhase::kAcquiring;
     return;
@@ -263,12 +263,14 @@ void Scheduler::ExplainMisses(Sequence& sequence) {
     sequence.first_miss = {cache_->PlaceOfMiss(sequence.lease, prompt), sequence.misses.front().reason};
 }
 
-void Scheduler::CountWait(Sequence& sequence, bool waits) {
+void Scheduler::CountWait(Sequence& sequence, const PrefixCache::Acquired& got) {
   const double now = cache_->load_planner().now();
-  if (waits && sequence.load_wait_begun < 0) sequence.load_wait_begun = now;
-  if (waits || sequence.load_wait_begun < 0) return;
-  sequence.usage.load_wait_seconds += now - sequence.load_wait_begun;
-  sequence.load_wait_begun = -1;
+  if (sequence.load_wait_begun >= 0) {
+    const auto from = static_cast<size_t>(sequence.loads_from);
+    sequence.usage.load_wait_seconds[from] += now - sequence.load_wait_begun;
+  }
+  sequence.loads_from = got.loads_from;
+  sequence.load_wait_begun = got.state == PrefixCache::AcquireState::kLoading ? now : -1;
 }
 
 // Returns how many blocks the sequence still needs from the pool for its tokens and the next one, plus one
@@ -319,7 +321,7 @@ void Scheduler::Preempt(Sequence& sequence) {
   std::unique_ptr<Sequence> owned = TakeFrom(&running_, sequence.id);
   owned->lease.Release(/*is_over=*/false);
   --owned->tenant->running;
-  CountWait(*owned, false);
+  CountWait(*owned, {});
   owned->phase = SequencePhase::kQueued;
   ++preemptions_;
   InsertByAge(&queued_, std::move(owned));

@@ -133,7 +133,7 @@ class Scheduler {
   void Admit(const StepBudget& budget, const std::function<void(Sequence&)>& on_admit);
   void Acquire(Sequence& sequence, const StepBudget& budget);
   void ExplainMisses(Sequence& sequence);
-  void CountWait(Sequence& sequence, bool waits);
+  void CountWait(Sequence& sequence, const PrefixCache::Acquired& got);
   int64_t NeededBlocks(const Sequence& sequence) const;
   int64_t OutstandingBlocks() const;
   bool ReserveFor(Sequence& sequence, int tokens, const std::vector<PlannedChunk>& plan);

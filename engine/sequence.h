@@ -75,6 +75,7 @@ struct Sequence {
       miss_tokens{};                    // computed prompt tokens by reason; sums to usage.computed()
   std::optional<FirstMiss> first_miss;  // of its prompt
   double load_wait_begun = -1;          // below 0: it does not wait for a load
+  Tier loads_from = Tier::kHost;        // while it waits
   RequestTimes times;
   double last_token_time = 0;
   bool was_scheduled = false;  // it has been admitted once

@@ -47,6 +47,14 @@ std::string Joined(const json::array& words) {
 }
 
 // "device 32, computed 8"
+// Those of each tier, in parentheses.
+std::string Waits(const json::object& waits) {
+  std::string text;
+  for (const auto& [tier, seconds] : waits)
+    text += (text.empty() ? " (" : ", ") + std::string(tier) + " " + Seconds(seconds);
+  return text.empty() ? text : text + ")";
+}
+
 std::string Counts(const json::object& counts) {
   std::string text;
   for (const auto& [name, count] : counts)
@@ -182,8 +190,9 @@ std::string RequestAsText(const json::object& document) {
     text += "  missed         " + Counts(request.at("miss_tokens").as_object()) + "\n";
     text += "  loads          " + Counts(request.at("load_decisions").as_object()) + "\n";
     text += "  times          queue " + Seconds(request.at("queue_seconds")) + ", load " +
-            Seconds(request.at("load_wait_seconds")) + ", first token " +
-            Seconds(request.at("ttft_seconds")) + ", all " + Seconds(request.at("seconds")) + "\n";
+            Seconds(request.at("load_wait_seconds")) + Waits(request.at("load_waits").as_object()) +
+            ", first token " + Seconds(request.at("ttft_seconds")) + ", all " +
+            Seconds(request.at("seconds")) + "\n";
   }
   return text;
 }

@@ -33,7 +33,7 @@ PromptUsage PromptUsageTracker::TokensBySource() const {
     }
     for (size_t i = 0; i < kTokenSources; ++i) sum.tokens[i] += prompt.usage->tokens[i];
     for (size_t i = 0; i < kLoadDecisions; ++i) sum.load_decisions[i] += prompt.usage->load_decisions[i];
-    sum.load_wait_seconds += prompt.usage->load_wait_seconds;
+    for (size_t i = 0; i < kTiers; ++i) sum.load_wait_seconds[i] += prompt.usage->load_wait_seconds[i];
   }
   return sum;
 }

@@ -46,7 +46,7 @@ void LogRequest(const RequestRecord& record) {
        {"disk_tokens", from(TokenSource::kDisk)},
        {"shared_tokens", from(TokenSource::kShared)},
        {"load_decisions", Decisions(record.sources.load_decisions)},
-       {"load_wait_seconds", record.sources.load_wait_seconds},
+       {"load_wait_seconds", record.sources.load_wait()},
        {"generated_tokens", record.usage.completion_tokens},
        {"queue_seconds", record.queue_seconds},
        {"ttft_seconds", record.first_token_seconds},

@@ -153,6 +153,36 @@ def test_a_request_leads_to_why_it_missed(opened, daemon):
         page.get_by_text("It is not among the requests that ended last").wait_for()
 
 
+def test_a_request_shows_the_tier_that_it_waited_for(browser, tmp_path):
+    options = ["--admin-listen", "127.0.0.1:0", "--load-policy", "load",
+               "--disk-cache-dir", tmp_path / "disk", "--disk-cache", "64MiB"]
+    prompt = tokens(1600, 70)
+    with Daemon(*options) as daemon:
+        daemon.complete(prompt=prompt, max_tokens=1)
+        daemon.signal()  # it spills what is in memory alone
+        assert daemon.exit_code() == 0
+    with Daemon(*options) as daemon:
+        daemon.complete(prompt=prompt, max_tokens=1)
+        with Page(browser, f"http://{tcp_address(daemon)}") as shown:
+            page = shown.open("requests")
+            page.get_by_text("Times as a table").click()
+            (row,) = cells(page, "Times as a table")
+            host, disk = row[2:4]
+            assert host == "0 ms" and disk != "0 ms", row
+            label = page.get_by_role("region", name="Requests").get_by_role("img").get_attribute("aria-label")
+            assert f"waits for the disk {disk}" in label
+
+
+def test_the_console_stays_empty_when_views_change_by_keyboard(opened):
+    with opened() as shown:
+        page = shown.open()
+        for title in ("Prefixes", "Requests", "Misses", "Overview"):
+            page.get_by_role("link", name=title, exact=True).focus()
+            page.keyboard.press("Enter")
+            page.wait_for_url(f"**/#{title.lower()}")
+            page.locator("main h2").first.wait_for()
+
+
 def test_prefixes_are_a_tree_that_the_keyboard_walks(opened, daemon):
     system = tokens(64, 40)
     for more in (41, 42, 41, 42):

@@ -12,7 +12,7 @@ export function actionButton({label, question, consequence, path, body = {}, sai
   let sent = {};
   const result = said ?? make('p', {role: 'status', class: 'note'});
   const title = make('h2', {id: `dialog-${++dialogs}`}), text = make('p');
-  const yes = make('button', {class: 'danger'}, label), no = make('button', {autofocus: true}, 'Cancel');
+  const yes = make('button', {class: 'danger'}, label), no = make('button', {}, 'Cancel');
   const dialog = make('dialog', {'aria-labelledby': title.id}, title, text,
                       make('p', {class: 'buttons'}, no, ' ', yes));
   const ask = () => {
@@ -20,6 +20,7 @@ export function actionButton({label, question, consequence, path, body = {}, sai
     say(text, now(consequence));
     sent = now(body);
     dialog.showModal();
+    no.focus();
   };
   no.addEventListener('click', () => dialog.close());
   yes.addEventListener('click', async () => {

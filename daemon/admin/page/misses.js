@@ -24,7 +24,9 @@ function stacked(history, reasons) {
       : `Computed prompt tokens of the last minutes: ${reasons.map((reason) => (
           `${format.count(sum(history.miss_tokens[reason]))} ${wordsFor(reason)}`)).join(', ')}; ` +
         `at most ${format.count(most)} in 5 seconds.`;
-  const scale = `The highest column is ${format.counted(most, 'token')}.`;
+  const scale = history.until.length === 0 ? 'There is no sample yet.'
+      : `From ${format.clock(history.until[0])} to ${format.clock(history.until.at(-1))}. The highest ` +
+        `column is ${format.counted(most, 'token')}.`;
   return make('div', {}, make('p', {class: 'note'}, scale),
               make('div', {class: 'columns', role: 'img', 'aria-label': label}, columns));
 }
@@ -34,7 +36,8 @@ function whatIfOf(tier, prompt) {
   return make('div', {class: 'bars'}, tier.scales.map((scale) => {
     const bar = make('span', {class: scale.scale === 1 ? 'cached now' : 'cached'});
     bar.style.width = `${100 * (share(scale) ?? 0)}%`;
-    return make('div', {}, make('span', {class: 'label'}, `${format.number(scale.scale)}×`),
+    const label = scale.scale === 1 ? 'now' : `${format.number(scale.scale)}×`;
+    return make('div', {}, make('span', {class: 'label'}, label),
                 make('span', {class: 'track', role: 'img',
                               'aria-label': `${format.number(scale.scale)} times its size: ` +
                                   format.percent(share(scale))}, bar),

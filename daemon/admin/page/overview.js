@@ -69,7 +69,10 @@ class Tier {
                      blocks: tier.spill_pending_blocks};
     const named = pending.bytes > 0 ? [...parts, pending] : parts;
     const full = 1 - tier.free_bytes / Math.max(1, tier.capacity_bytes);
-    say(this.taken, `${format.percent(full)} of ${format.bytes(tier.capacity_bytes)} taken`);
+    // An operator who sees a full bar for the first time must not take it for an alarm.
+    const gives = tier.free_blocks === 0 && tier.cached_blocks > 0
+        ? ': new blocks take the place of cached ones' : '';
+    say(this.taken, `${format.percent(full)} of ${format.bytes(tier.capacity_bytes)} taken${gives}`);
     const label = `${this.title}: ${this.taken.textContent}. ` +
         named.map((part) => `${part.words} ${amount(part)}`).join('; ');
     const bar = make('div', {class: 'bar', role: 'img', 'aria-label': label},
@@ -120,18 +123,20 @@ class Rate {
   constructor([title, value, text, column]) {
     Object.assign(this, {title, value, text, column});
     this.number = make('p', {class: 'big'});
+    this.range = make('p', {class: 'note'});
     this.figure = new Figure(`${title} over time`);
     this.element = make('section', {class: 'rate', 'aria-label': title}, make('h3', {}, title), this.number,
-                        this.figure.element);
+                        this.range, this.figure.element);
   }
 
   update(status) {
     const value = this.value(status), history = status.history[this.column];
     say(this.number, value === null ? 'no traffic' : this.text(value));
     const known = history.filter((each) => each !== null);
-    const label = known.length === 0 ? `${this.title}: nothing in the last minutes`
-        : `${this.title}: from ${this.text(Math.min(...known))} to ${this.text(Math.max(...known))}`;
-    this.figure.update(sparkline(history, label), table(
+    const range = known.length === 0 ? 'nothing in the last minutes'
+        : `from ${this.text(Math.min(...known))} to ${this.text(Math.max(...known))}`;
+    say(this.range, range);
+    this.figure.update(sparkline(history, `${this.title}: ${range}`), table(
         this.title, [['Until', false], [this.title, true]],
         history.map((each, i) => [format.clock(status.history.until[i]), this.text(each)]).reverse()));
   }

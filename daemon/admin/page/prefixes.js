@@ -180,11 +180,14 @@ export class Prefixes {
     const tree = treeOf(rows, this.tenants.value);
     const chosen = tree.all.find((node) => node.key === this.chosen) ?? null;
     say(this.summary, at === null ? 'Nobody has looked through the tree yet.'
-        : `The ${format.count(rows.length)} that saved most tokens, as of ${format.clock(at)}. Width is ` +
-          'tokens, and a row continues the one above it. Arrow keys move, Enter enlarges.');
+        : `The ${format.count(rows.length)} that saved most tokens, as of ${format.clock(at)}. Each box is ` +
+          'a prefix: its width is its tokens, and the boxes below it continue it. Arrow keys move, Enter ' +
+          'enlarges.');
+    const others = rest.prefixes === 0 ? ''
+        : `${format.count(rest.prefixes)} other prefixes that were hit, and `;
     say(this.rest, rest.prefixes + rest.nodes === 0 ? 'Nothing is held back.'
-        : `Not shown: ${format.count(rest.prefixes)} other prefixes that were hit, and ` +
-          `${format.counted(rest.nodes, 'block')} that belong to no prefix shown here.`);
+        : `Not shown: ${others}${format.counted(rest.nodes, 'block')} that belong to no prefix shown here, ` +
+          'such as the ends of prompts that came once.');
     this.showIcicle(tree, chosen);
     this.showDetail(chosen);
     const now = at;
@@ -213,6 +216,8 @@ export class Prefixes {
     this.placed = layout(tree, chosen, (node) => this.restOf(node), this.document.block_tokens);
     const shown = this.placed.filter((each) => each.node);
     const most = Math.max(...tree.all.map((node) => node.hits), 1);
+    const pixels = this.icicle.clientWidth || 1200;
+    const fitting = (texts, width) => texts.find((text) => 8 * text.length + 8 <= pixels * width) ?? '';
     const levels = 1 + Math.max(...this.placed.map((each) => each.level), 0);
     this.icicle.setAttribute('aria-label', `Tree of ${shown.length} prefixes, ${levels} levels deep; ` +
                              'the table below has the same.');
@@ -223,14 +228,16 @@ export class Prefixes {
       if (!node) {
         const text = describeRest(hidden, parent);
         return at(make('a', {class: 'not-shown', href: linkTo(parent), tabindex: '-1', title: text,
-                             'aria-label': text}, width > 0.06 ? `+ ${format.count(hidden)} blocks` : ''));
+                             'aria-label': text},
+                       fitting([`+ ${format.counted(hidden, 'block')}`, `+ ${format.count(hidden)}`],
+                               width)));
       }
       const heat = Math.ceil(4 * Math.log1p(node.hits) / Math.log1p(most));
       const link = make('a', {
         href: linkTo(node === chosen ? node.above : node), 'data-key': node.key,
         class: `heat-${heat} tier-${lowestTier(node)}`, tabindex: node === shown[0].node ? '0' : '-1',
         'aria-label': describe(node), 'aria-current': node === chosen ? 'true' : null, title: describe(node),
-      }, width > 0.06 ? `${format.count(node.own_tokens)}` : '');
+      }, fitting([format.counted(node.own_tokens, 'token'), format.count(node.own_tokens)], width));
       return at(link);
     }));
     if (focused) this.icicle.querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus();

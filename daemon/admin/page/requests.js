@@ -1,13 +1,14 @@
 // The requests that ended last, as a waterfall; one of them explained. From the document /admin/requests.
 
-import {facts, legend, make, scrolls, table} from './elements.js';
+import {facts, Figure, legend, make, scrolls, table} from './elements.js';
 import * as format from './format.js';
 import {wordsFor} from './reasons.js';
 
 // The parts of a request in the order of time: name, title, its seconds.
 const PARTS = [
   ['queue', 'waits to run', (r) => r.queue_seconds ?? r.seconds],
-  ['load', 'waits for loads', (r) => (r.queue_seconds === null ? 0 : r.load_wait_seconds)],
+  ['load-host', 'waits for host memory', (r) => r.load_waits.host ?? 0],
+  ['load-disk', 'waits for the disk', (r) => r.load_waits.disk ?? 0],
   ['compute', 'computes the prompt', (r) => Math.max(
       0, (r.ttft_seconds ?? r.seconds) - (r.queue_seconds ?? r.seconds) - r.load_wait_seconds)],
   ['answer', 'first token to end', (r) => (r.ttft_seconds === null ? 0 : r.seconds - r.ttft_seconds)],
@@ -15,6 +16,7 @@ const PARTS = [
 const SOURCES = {computed: 'computed', device: 'from the device', host: 'from host memory',
                  disk: 'from the disk', shared: 'from a request beside it'};
 
+const nameOf = (request) => request.id || `sequence ${request.sequence}`;
 const linkTo = (request) => `#requests/${encodeURIComponent(request.id)}`;
 const cachedOf = (request) => request.prompt_tokens - (request.sources.computed ?? 0);
 
@@ -24,9 +26,15 @@ function waterfall(request, longest) {
   for (const [name, , seconds] of PARTS) {
     const part = make('span', {class: `part-${name}`});
     part.style.width = `${100 * seconds(request) / longest}%`;
+    // A load is short beside the rest, and is to be seen all the same.
+    if (name.startsWith('load') && seconds(request) > 0) part.style.minWidth = '3px';
     bar.append(part);
   }
   return bar;
+}
+
+function capital(title) {
+  return title[0].toUpperCase() + title.slice(1);
 }
 
 function reasonOf(request) {
@@ -47,16 +55,15 @@ function detailOf(request, now) {
     ['Computed because', listOf(wordsFor, request.miss_tokens)],
     ['Loads decided', listOf((name) => name, request.load_decisions)],
     ['Answer', format.counted(request.generated_tokens, 'token')],
-    ...PARTS.map(([, title, seconds]) => [title[0].toUpperCase() + title.slice(1),
-                                          format.seconds(seconds(request))]),
+    ...PARTS.map(([, title, seconds]) => [capital(title), format.seconds(seconds(request))]),
   ];
   return [make('p', {class: 'explanation'}, request.explanation),
           make('dl', {}, facts(rows))];
 }
 
 const COLUMNS = [['Request', false], ['Queue → load → compute → answer', false], ['Ended', true],
-                 ['First token', true], ['Whole', true], ['Cached / prompt', true],
-                 ['Left the cache because', false]];
+                 ['First token', true], ['Whole', true], ['Cached / prompt tokens', true],
+                 ['Computed because', false]];
 
 export class Requests {
   constructor() {
@@ -65,9 +72,10 @@ export class Requests {
     this.detail = make('section', {class: 'detail', 'aria-live': 'polite', 'aria-label': 'One request'});
     this.count = make('p', {class: 'note'});
     this.list = scrolls('Requests', 'tall');
+    this.times = new Figure('Times as a table');
     const parts = legend(PARTS.map(([name, title]) => [`part-${name}`, title]));
     this.element = make('div', {}, make('h2', {}, 'Requests that ended last'), this.count, parts,
-                        this.detail, this.list);
+                        this.detail, this.list, this.times.element);
   }
 
   // Shows the request with this id; none when it is empty.
@@ -93,11 +101,17 @@ export class Requests {
         : `The newest ${format.counted(this.found.length, 'request')}. Bars have one scale: the longest ` +
           `took ${format.seconds(longest)}. A request with several choices has a row for each.`;
     this.list.replaceChildren(table('Requests, the newest first', COLUMNS, this.found.map((request) => [
-      make('a', {href: linkTo(request)}, request.id || `sequence ${request.sequence}`),
+      make('a', {href: linkTo(request)}, nameOf(request)),
       waterfall(request, longest), format.clock(request.finished), format.seconds(request.ttft_seconds),
       format.seconds(request.seconds),
       `${format.count(cachedOf(request))} / ${format.count(request.prompt_tokens)}`, reasonOf(request),
     ])));
+    this.times.update('', table(
+        'Times of the same requests',
+        [['Request', false], ...PARTS.map(([, title]) => [capital(title), true]), ['Whole', true]],
+        this.found.map((request) => [
+          nameOf(request), ...PARTS.map(([, , seconds]) => format.seconds(seconds(request))),
+          format.seconds(request.seconds)])));
     if (focused) this.list.querySelector(`a[href="${CSS.escape(focused)}"]`)?.focus();
   }
 

@@ -52,12 +52,15 @@ TEST(Documents, AnEvictedBlockHasTheTimeAndTheTier) {
 }
 
 TEST(Documents, ARequestHasItsFigures) {
-  const RequestTrace traces[] = {Missed(MissReason::kNeverSeen)};
+  RequestTrace traces[] = {Missed(MissReason::kNeverSeen)};
+  traces[0].usage.load_wait_seconds = {0, 0.5, 0.25};
   const json::object document = RequestsDocument(traces, 16, kNow);
   EXPECT_EQ(document.at("schema"), json::value(kAdminSchema));
   const json::value& request = document.at("requests").at(0);
   EXPECT_EQ(request.at("sources"), json::parse(R"({"computed":60,"device":40})"));
   EXPECT_EQ(request.at("miss_tokens"), json::parse(R"({"never_seen":60})"));
+  EXPECT_EQ(request.at("load_wait_seconds"), json::value(0.75));
+  EXPECT_EQ(request.at("load_waits"), json::parse(R"({"host":0.5,"disk":0.25})"));
   EXPECT_EQ(request.at("finished").as_double(), 1'699'999'990);
   EXPECT_EQ(request.at("queue_seconds").as_double(), 1);
   EXPECT_EQ(request.at("ttft_seconds").as_double(), 5);
@@ -66,6 +69,7 @@ TEST(Documents, ARequestHasItsFigures) {
   const std::string text = RequestAsText(document);
   EXPECT_THAT(text, HasSubstr("req_1, ended 2023-11-14 22:13:10 UTC (stop)"));
   EXPECT_THAT(text, HasSubstr("100 tokens: computed 60, device 40"));
+  EXPECT_THAT(text, testing::ContainsRegex("load .* \\(host .*, disk .*\\), first token"));
   EXPECT_THAT(RequestsAsText(document), HasSubstr("40/100"));
 }
 
