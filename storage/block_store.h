@@ -12,6 +12,8 @@
 //   2. bytes() <= capacity() at every moment. A Put makes room by dropping records that are worth less,
 //      records of other keys; each drop is told to the DropListener, before the key can be put again. A Put
 //      of a record larger than max_record_bytes() fails with kResourceExhausted and changes nothing.
+//      A store that other processes share leaves both to its server: it learns of a drop, and tells it, when
+//      it looks for the record (redis_store.h).
 //   3. Every call sees the effect of each Put and Delete that returned before it. The effect survives the end
 //      of the process or a crash of the machine only after a later Sync has returned ok, and only in stores
 //      that are durable. Until then a crash may lose the effect, and with it the record that a Put replaces,

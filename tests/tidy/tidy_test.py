@@ -42,6 +42,7 @@ EDGES = {
 THIRD_PARTY = {
     "rocksdb/": r"storage/rocksdb_segment_db\.cc|storage/rocksdb_(files|read_only)\.h",
     "xxhash.h": r"hashing/\w+\.cc",
+    "hiredis/": r"storage/redis_connection\.cc",
     "zmq.h": r"events/event_sockets\.cc|tests/events/.*",
     "zstd.h": r"(storage/payload_codec|bench/kv_codecs)\.cc",
     "lz4": r"bench/kv_codecs\.cc",

@@ -1,0 +1,52 @@
+// KnownKeys: which keys a store is known to have, and not to have, for a while. It is bounded: what was noted
+// first is forgotten first. Not thread-safe.
+//
+// Invariant: `order_` has each key of `notes_` once; there are at most `capacity`.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <optional>
+#include <unordered_map>
+
+#include "hashing/block_key.h"
+
+namespace prefixd {
+
+class KnownKeys {
+ public:
+  static constexpr size_t kBytesPerKey = 96;
+
+  explicit KnownKeys(size_t capacity) : capacity_(capacity) {}
+
+  // Times are nanoseconds of one clock.
+  void Note(const BlockKey& key, bool present, int64_t until) {
+    if (capacity_ == 0) return;
+    const auto [note, is_new] = notes_.insert_or_assign(key, Known{until, present});
+    if (!is_new) return;
+    order_.push_back(key);
+    if (order_.size() <= capacity_) return;
+    notes_.erase(order_.front());
+    order_.pop_front();
+  }
+  // Nothing: it is not known at that time.
+  std::optional<bool> Find(const BlockKey& key, int64_t now) const {
+    const auto note = notes_.find(key);
+    if (note == notes_.end() || now >= note->second.until) return std::nullopt;
+    return note->second.present;
+  }
+
+  size_t size() const { return notes_.size(); }
+
+ private:
+  struct Known {
+    int64_t until;
+    bool present;
+  };
+  const size_t capacity_;
+  std::unordered_map<BlockKey, Known> notes_;
+  std::deque<BlockKey> order_;
+};
+
+}  // namespace prefixd

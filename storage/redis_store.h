@@ -1,0 +1,103 @@
+// RedisStore: a BlockStore on a server that speaks the Redis protocol, which other daemons use as well. A
+// record lies under a name of docs/FORMAT.md. Only commands that every such server has are used.
+//
+// It differs from other stores in what follows from sharing. The server makes room, by a policy of its own:
+// capacity() and bytes() are what it said last, of everything that it has, and a drop is told when a Get
+// finds no record where one was known. Contains asks no server: it says what is known from the last calls,
+// for a while. Find asks it. A server that is full and evicts nothing makes a Put fail with
+// kResourceExhausted.
+//
+// Threads: any. A call takes a connection that no other uses, or makes one; so there are as many as calls
+// that ran at once. No call holds the lock while it waits for the server.
+//
+// Invariants
+//   1. No call takes longer than the times of its Options, whatever the server does, but for the look-up of a
+//      host name. Nothing is tried twice.
+//   2. A reply never takes more memory than a record of max_record_bytes, twice, or a page of a scan.
+//   3. After an error the connections that were idle are closed: they lead to the same server.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/mutex.h"
+#include "storage/block_store.h"
+#include "storage/known_keys.h"
+#include "storage/redis_address.h"
+#include "storage/redis_connection.h"
+
+namespace prefixd {
+
+struct RedisStoreOptions {
+  RedisAddress address;
+  BlockKey fingerprint;  // of the model
+  const Clock* clock = nullptr;
+  uint64_t max_record_bytes = uint64_t{64} << 20;
+  int64_t max_age_seconds = 0;  // after which the server drops a record; 0: it does not
+  size_t known_keys = 1 << 16;
+  // For how long a key counts as there, or as not there, after the server has said so.
+  int64_t present_nanos = 60'000'000'000;
+  int64_t absent_nanos = 2'000'000'000;
+  // The longest times for connecting, for a look whether records are there, and for any other call, which
+  // has some more for each byte of a record.
+  int64_t connect_nanos = 250'000'000;
+  int64_t find_nanos = 50'000'000;
+  int64_t call_nanos = 500'000'000;
+  int64_t nanos_per_byte = 60;  // 16 MB per second
+  DropListener on_drop;         // may be empty
+};
+
+class RedisStore final : public BlockStore {
+ public:
+  explicit RedisStore(RedisStoreOptions options);
+  ~RedisStore() override;
+
+  // kIo: the server does not answer, or not as it should. kUnavailable: there is no connection.
+  Result<std::string> Get(const BlockKey& key) override;
+  bool Contains(const BlockKey& key) const override;
+  Status PutBatch(std::vector<StoreEntry> batch) override;
+  Status Delete(const BlockKey& key) override;
+  Status Sync() override { return Status::Ok(); }
+  // Holds all keys of the model that the server has, in addition to a page of heads.
+  Status Scan(const Visitor& visitor) override;
+  uint64_t bytes() const override { return bytes_; }
+  // UINT64_MAX: the server has no limit, or has not been asked yet.
+  uint64_t capacity() const override { return capacity_; }
+  uint64_t max_record_bytes() const override { return options_.max_record_bytes; }
+
+  // What is known of the key; nothing: Find would ask.
+  std::optional<bool> Knows(const BlockKey& key) const;
+  // Asks for the keys that are not known, in growing parts, up to the first one that has no record. Knows
+  // says what it found.
+  Status Find(std::span<const BlockKey> keys);
+  // Asks the server how much it holds, and how much it may.
+  Status AskUsage();
+
+ private:
+  using Command = RedisConnection::Command;
+  Result<std::vector<RedisReply>> Call(std::span<const Command> commands, size_t most_bytes, int64_t nanos);
+  Result<RedisReply> CallOne(const Command& command, size_t most_bytes, int64_t nanos);
+  Result<std::unique_ptr<RedisConnection>> TakeConnection();
+  void Note(const BlockKey& key, bool present);
+  Status PutOne(const StoreEntry& entry);
+  // Replaces `cursor`, which is "0" at the end.
+  Status ScanPage(std::string* cursor, std::vector<BlockKey>* keys);
+  int64_t NanosFor(uint64_t bytes) const {
+    return options_.call_nanos + static_cast<int64_t>(bytes) * options_.nanos_per_byte;
+  }
+  std::string Name(const BlockKey& key) const { return prefix_ + ToHex(key); }
+
+  const RedisStoreOptions options_;
+  const std::string prefix_;  // of the names of records
+  mutable Mutex mutex_;
+  std::vector<std::unique_ptr<RedisConnection>> idle_ GUARDED_BY(mutex_);
+  KnownKeys known_ GUARDED_BY(mutex_);
+  std::atomic<uint64_t> bytes_{0}, capacity_{UINT64_MAX};
+};
+
+}  // namespace prefixd

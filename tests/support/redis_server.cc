@@ -1,0 +1,83 @@
+#include "tests/support/redis_server.h"
+
+#include <netinet/in.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <sstream>
+
+#include "base/check.h"
+#include "storage/redis_connection.h"
+
+extern char** environ;
+
+namespace prefixd {
+namespace {
+
+// A port that was free a moment ago.
+uint16_t FreePort() {
+  const int socket = ::socket(AF_INET, SOCK_STREAM, 0);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof address;
+  auto* const any = reinterpret_cast<sockaddr*>(&address);
+  PREFIXD_CHECK(::bind(socket, any, size) == 0 && ::getsockname(socket, any, &size) == 0);
+  ::close(socket);
+  return ntohs(address.sin_port);
+}
+
+}  // namespace
+
+std::string RedisServer::Missing() {
+  std::istringstream path(std::getenv("PATH") == nullptr ? "" : std::getenv("PATH"));
+  for (std::string folder; std::getline(path, folder, ':');) {
+    if (::access((folder + "/redis-server").c_str(), X_OK) == 0) return "";
+  }
+  return "redis-server is not installed";
+}
+
+RedisServer::RedisServer(std::vector<std::string> options) {
+  for (int tries = 0; tries < 5; ++tries) {  // another process may take the port
+    if (Start(options)) return;
+  }
+  PREFIXD_CHECK(false) << "redis-server does not start";
+}
+
+bool RedisServer::Start(const std::vector<std::string>& options) {
+  port_ = FreePort();
+  std::vector<std::string> words{"redis-server", "--bind", "127.0.0.1",    "--port", std::to_string(port_),
+                                 "--save",       "",       "--appendonly", "no",     "--logfile",
+                                 "/dev/null"};
+  words.insert(words.end(), options.begin(), options.end());
+  std::vector<char*> arguments;
+  for (std::string& word : words) arguments.push_back(word.data());
+  arguments.push_back(nullptr);
+  PREFIXD_CHECK(::posix_spawnp(&pid_, "redis-server", nullptr, nullptr, arguments.data(), environ) == 0);
+  const SystemClock clock;
+  const int64_t begun = clock.NowNanos();
+  while (clock.NowNanos() - begun < 20'000'000'000 && ::waitpid(pid_, nullptr, WNOHANG) == 0) {
+    if (RedisConnection::Open(address(), &clock, clock.NowNanos() + 1'000'000'000).ok()) return true;
+    ::usleep(5000);
+  }
+  Kill();
+  return false;
+}
+
+RedisServer::~RedisServer() { Kill(); }
+
+void RedisServer::Stop() const { PREFIXD_CHECK(::kill(pid_, SIGSTOP) == 0); }
+void RedisServer::Continue() const { PREFIXD_CHECK(::kill(pid_, SIGCONT) == 0); }
+
+void RedisServer::Kill() {
+  if (pid_ < 0) return;
+  (void)::kill(pid_, SIGKILL);
+  (void)::waitpid(pid_, nullptr, 0);
+  pid_ = -1;
+}
+
+}  // namespace prefixd
