@@ -44,6 +44,7 @@ class BlockKeys {
   // The number of full blocks that are known.
   size_t size() const { return keys_.size(); }
   const BlockKey& key(size_t block) const { return keys_[block]; }
+  std::span<const BlockKey> keys() const { return keys_; }
   uint64_t check(size_t block) const { return checks_[block]; }
 
  private:

@@ -98,7 +98,7 @@ double LoadPlanner::Stall(Tier tier) const {
 }
 
 bool LoadPlanner::Stalls(std::span<const Tier> tiers) const {
-  return std::ranges::any_of(std::array{Tier::kHost, Tier::kDisk}, [&](Tier tier) {
+  return std::ranges::any_of(kLowerTiers, [&](Tier tier) {
     return std::ranges::count(tiers, tier) > 0 &&
            Stall(tier) > std::max(kShortestStall, kStallBlocks * block_seconds(tier));
   });
@@ -115,7 +115,7 @@ double LoadPlanner::LoadSeconds(Tier tier, size_t blocks, size_t ahead) const {
 // The tiers are read at the same time.
 double LoadPlanner::LoadSeconds(std::span<const Tier> tiers, const BlockCounts& ahead) const {
   double longest = 0;
-  for (const Tier tier : {Tier::kHost, Tier::kDisk}) {
+  for (const Tier tier : kLowerTiers) {
     const auto blocks = static_cast<size_t>(std::ranges::count(tiers, tier));
     longest = std::max(longest, LoadSeconds(tier, blocks, ahead[Index(tier)]));
   }
@@ -135,13 +135,13 @@ bool LoadPlanner::IsClearlyFaster(double load, size_t from, size_t to, const Com
 
 double LoadPlanner::SlowestBlock(std::span<const Tier> tiers) const {
   double slowest = 0;
-  for (const Tier tier : {Tier::kHost, Tier::kDisk})
+  for (const Tier tier : kLowerTiers)
     if (std::ranges::count(tiers, tier) > 0) slowest = std::max(slowest, block_seconds(tier));
   return slowest;
 }
 
 bool LoadPlanner::IsOutdated(std::span<const Tier> tiers) const {
-  const Tier lowest = std::ranges::count(tiers, Tier::kDisk) > 0 ? Tier::kDisk : Tier::kHost;
+  const Tier lowest = std::ranges::max(tiers);
   return Stall(lowest) == 0 && now_ - rates_[Index(lowest)].last_end > kOutdatedSeconds;
 }
 

@@ -1,5 +1,6 @@
 #include "cache/prefix_cache.h"
 
+#include <algorithm>
 #include <array>
 #include <utility>
 
@@ -10,8 +11,8 @@ namespace prefixd {
 
 std::string_view MissReasonName(MissReason reason) {
   static constexpr std::array<std::string_view, kMissReasons> kNames = {
-      "never_seen", "evicted_device", "evicted_host", "evicted_disk",      "block_tail", "other_tenant",
-      "expired",    "corrupt",        "load_slower",  "template_diverged", "disabled"};
+      "never_seen",   "evicted_device", "evicted_host", "evicted_disk", "evicted_remote",    "block_tail",
+      "other_tenant", "expired",        "corrupt",      "load_slower",  "template_diverged", "disabled"};
   return kNames.at(static_cast<size_t>(reason));
 }
 
@@ -75,6 +76,10 @@ void PrefixCache::WithdrawTransfers() {
 void PrefixCache::SpillAll(uint64_t most_blocks) { impl_->SpillAll(most_blocks); }
 void PrefixCache::LoseDevice() { impl_->device_lost = true; }
 size_t PrefixCache::running_transfers() const { return impl_->running.size(); }
+bool PrefixCache::waits_for_tiers() const {
+  return running_transfers() > 0 ||
+         std::ranges::any_of(impl_->leases, [](const Lease::State* lease) { return lease->asked >= 0; });
+}
 uint32_t PrefixCache::capacity(Tier tier) const { return impl_->pool(tier).capacity(); }
 uint32_t PrefixCache::free_blocks(Tier tier) const { return impl_->pool(tier).free_blocks(); }
 uint32_t PrefixCache::cached_blocks(Tier tier) const { return impl_->pool(tier).cached_blocks(); }
@@ -101,7 +106,7 @@ size_t PrefixCache::memory_bytes() const {
 size_t PrefixCache::MaxMemoryBytes(const Options& options) {
   const size_t in_memory = size_t{options.blocks} + options.host_blocks;
   const size_t ghosts = size_t{kGhostsPerBlock} * options.blocks;
-  const size_t nodes = in_memory + ghosts + (options.disk ? options.max_transfers : 0) + 1;
+  const size_t nodes = in_memory + ghosts + (options.disk || options.remote ? options.max_transfers : 0) + 1;
   return RadixTree::MaxMemoryBytes(options.block_tokens, in_memory, nodes) +
          GhostIndex::MaxMemoryBytes(ghosts) + UseTimes::MaxMemoryBytes() +
          BlockPool::MaxMemoryBytes(in_memory) +

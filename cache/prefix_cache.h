@@ -66,6 +66,7 @@ enum class MissReason : uint8_t {
   kEvictedDevice,
   kEvictedHost,
   kEvictedDisk,
+  kEvictedRemote,
   kBlockTail,  // after the last full block of the prompt, or a cached block beyond Acquire's limit
   kOtherTenant,
   kExpired,
@@ -74,7 +75,7 @@ enum class MissReason : uint8_t {
   kTemplateDiverged,
   kDisabled,  // Options::reuse is false, or the lease was opened with Reads::kNo
 };
-inline constexpr int kMissReasons = 11;
+inline constexpr int kMissReasons = 12;
 std::string_view MissReasonName(MissReason reason);  // "never_seen", ...
 
 // Counters, which only grow. The gauges, such as free_blocks(), are members of PrefixCache.
@@ -161,8 +162,11 @@ class PrefixCache {
     // The lower tiers. They need a TransferPort.
     uint32_t host_blocks = 0;  // capacity of the host tier; 0: there is none
     bool disk = false;         // whether there is a disk tier
+    bool remote = false;       // whether there is a remote tier
     // The wear filter: without write-through, a block is written to the disk when it is used a second time,
-    // or computed a second time after it was evicted; or by SpillAll.
+    // or computed a second time after it was evicted; or by SpillAll. What goes to the disk, the port may
+    // write to the remote tier as well. Without a disk tier, blocks go to the remote tier when they are used
+    // a second time, or computed so.
     bool write_through = false;
     uint32_t max_transfers = 64;  // > 0; transfers that run at once; of them loads: blocks / 4, or 4
     LoadPolicy load_policy = LoadPolicy::kAuto;
@@ -207,7 +211,9 @@ class PrefixCache {
     // Otherwise: tokens that this call took, by the tier from which they came.
     std::array<int, kTiers> tier_tokens{};
     std::array<int, kLoadDecisions> decisions{};  // that this call has taken, for hits in lower tiers
-    int tokens() const { return shared_tokens + tier_tokens[0] + tier_tokens[1] + tier_tokens[2]; }
+    int tokens() const {
+      return shared_tokens + tier_tokens[0] + tier_tokens[1] + tier_tokens[2] + tier_tokens[3];
+    }
   };
   // Extends `lease` from ready() with cached blocks of tokens[0, limit). Of the blocks that lie in lower
   // tiers it decides which are loaded and which are computed, as LoadPlanner says, and starts the loads. When
@@ -278,6 +284,8 @@ class PrefixCache {
   // And those about spills.
   const SpillBudget& spill_budget() const;
   size_t running_transfers() const;
+  // Whether a transfer runs, or a lease waits for the remote tier to say what it has.
+  bool waits_for_tiers() const;
   // Ends the transfers from and to the disk that nobody works on yet: a later Poll frees their blocks. For a
   // sequence that has all other blocks and needs one more, while the disk hangs.
   void WithdrawTransfers();

@@ -72,7 +72,7 @@ void PrefixCache::Impl::TakeFullBlocks(Lease::State& lease, std::span<const Toke
     if (from == Tier::kDevice && !lease.waited) tier(Tier::kDevice).eviction.Hit(node, UseOf(node));
     // After a wait for another lease, what is on the device is that one's work.
     const bool shared = lease.waited && from == Tier::kDevice;
-    if (!shared && from != Tier::kDisk) AddAge(node, &stats.age_at_hit[static_cast<size_t>(from)]);
+    if (!shared && !HasRecords(from)) AddAge(node, &stats.age_at_hit[static_cast<size_t>(from)]);
     (shared ? acquired->shared_tokens : acquired->tier_tokens[static_cast<size_t>(from)]) += block_tokens;
   }
 }

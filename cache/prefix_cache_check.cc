@@ -95,10 +95,10 @@ void PrefixCache::Impl::CheckTransfers(std::vector<uint32_t>* references,
     PREFIXD_CHECK(it != index.end() && it->second == id)
         << "transfer " << id << " is not indexed by its node";
     PREFIXD_CHECK(tree.Contains(transfer.node)) << "the node of transfer " << id << " is gone";
-    PREFIXD_CHECK(transfer.from == Tier::kDisk || tree.block(transfer.node, transfer.from) != kNoBlock)
+    PREFIXD_CHECK(HasRecords(transfer.from) || tree.block(transfer.node, transfer.from) != kNoBlock)
         << "the source of transfer " << id << " is gone";
     ++references->at(transfer.node);
-    if (transfer.to == Tier::kDisk) continue;
+    if (HasRecords(transfer.to)) continue;
     ++(transfer.to == Tier::kDevice ? device_owners : host_owners)->at(transfer.to_block);
     PREFIXD_CHECK(pool(transfer.to).state(transfer.to_block) == BlockState::kFilling)
         << "the target of transfer " << id;

@@ -28,7 +28,8 @@ PrefixCache::Impl::Impl(Options options_in, DeviceCopier* copier_in, TransferPor
       hints(MostHints(options), &stats.hints) {
   PREFIXD_CHECK(block_tokens > 0 && std::has_single_bit(static_cast<unsigned>(block_tokens))) << block_tokens;
   PREFIXD_CHECK(copier != nullptr && options.key != nullptr && options.max_transfers > 0);
-  PREFIXD_CHECK(port != nullptr || (options.host_blocks == 0 && !options.disk)) << "lower tiers need a port";
+  PREFIXD_CHECK(port != nullptr || (options.host_blocks == 0 && !options.disk && !options.remote))
+      << "lower tiers need a port";
   const uint32_t sizes[kPoolTiers] = {options.blocks, options.host_blocks};
   for (int i = 0; i < kPoolTiers; ++i) {
     const std::string_view name = options.eviction.empty() ? kDefaultEviction : options.eviction;

@@ -8,9 +8,10 @@
 //   Commit or EndLoad:     ghost  -> device      the KV was computed, or read from the disk
 //   StartSpill, EndSpill:  device -> host        the copy stays on the device
 //                          device -> disk        without a host tier, or when it is in use
-//                          host   -> disk
+//                          host   -> disk      or, without a disk tier, device or host -> remote
 //   StartLoad, EndLoad:    host   -> device
 //                          disk   -> device
+//                          remote -> device
 //   TakeBlock:             device -> (nothing)   the node keeps its other copies
 //                          host   -> (nothing)
 //   the store by itself:   disk   -> (nothing)   see TransferPort::OnDisk
@@ -121,6 +122,7 @@ struct Lease::State {
   size_t to_start = 0;  // blocks at the front of `loading` whose load has not been tried; the last go first
   LoadPlanner::Plan plan;
   double decided = 0;  // the time of `plan`
+  double asked = -1;   // when it began to wait for the remote tier's answer; below 0: it does not
   // When a part of what it loads was computed instead, or a long hit was not worth loading; below 0: not
   // since `plan`.
   double overtaken = -1;
@@ -293,11 +295,27 @@ struct PrefixCache::Impl {
   // Transfers (prefix_cache_transfers.cc).
   bool HasLowerTier() const { return port != nullptr; }
   bool OnDisk(const BlockKey& key) const { return options.disk && port->OnDisk(key); }
-  bool HasRecord(const BlockKey& key) const { return options.disk && port->HasRecord(key); }
-  bool Resides(NodeId node, Tier tier) const {
-    return tier == Tier::kDisk ? OnDisk(tree.key(node)) : tree.block(node, tier) != kNoBlock;
+  bool OnRemote(const BlockKey& key) const { return options.remote && port->OnRemote(key); }
+  // The tier from which the record under the key can be loaded.
+  std::optional<Tier> RecordTier(const BlockKey& key) const {
+    if (OnDisk(key)) return Tier::kDisk;
+    return OnRemote(key) ? std::optional(Tier::kRemote) : std::nullopt;
   }
-  bool HasKv(NodeId node) const { return tree.InMemory(node) || OnDisk(tree.key(node)); }
+  // Whether the disk has a record, also one that does not read now; and whether any store has one.
+  bool DiskHas(const BlockKey& key) const { return options.disk && port->HasRecord(key); }
+  bool HasRecord(const BlockKey& key) const { return DiskHas(key) || OnRemote(key); }
+  // The tier below memory to which blocks are spilled.
+  Tier SpillStore() const { return options.disk ? Tier::kDisk : Tier::kRemote; }
+  bool Resides(NodeId node, Tier tier) const {
+    if (HasRecords(tier)) return tier == Tier::kDisk ? OnDisk(tree.key(node)) : OnRemote(tree.key(node));
+    return tree.block(node, tier) != kNoBlock;
+  }
+  bool HasKv(NodeId node) const { return tree.InMemory(node) || RecordTier(tree.key(node)).has_value(); }
+  // From which tier a block that is not on the device would be loaded.
+  Tier SourceOf(NodeId node) const {
+    if (tree.block(node, Tier::kHost) != kNoBlock) return Tier::kHost;
+    return RecordTier(tree.key(node)).value_or(Tier::kDisk);
+  }
   bool IsLoading(NodeId node) const { return loads.contains(node); }
 
   // The parts of Scan (prefix_cache_view.cc). The last two return whether they are done.
@@ -306,6 +324,8 @@ struct PrefixCache::Impl {
   bool ScanRest(PrefixScan* scan) const;
 
   // Loads for leases (prefix_cache_loads.cc).
+  // Whether the lease waits for the remote tier to say which of its blocks up to `end` it has.
+  bool WaitsForRemote(Lease::State& lease, const Request& request, size_t end);
   // Decides about the blocks after the path that lower tiers have, starts loads, and sets acquired.state and
   // acquired.until. Returns false when there is nothing to load and to wait for.
   bool UseLowerTiers(Lease::State& lease, const Request& request, Acquired* acquired);
@@ -351,9 +371,11 @@ struct PrefixCache::Impl {
   bool IsReadable(NodeId node) const {
     return device_lost ? tree.block(node, Tier::kHost) != kNoBlock : tree.InMemory(node);
   }
-  // Whether the block, which may go to the host first, is to be written to the disk: it is not there, and the
-  // wear filter lets it pass.
-  bool IsBoundForDisk(NodeId node) const;
+  // Whether the block, which may go to the host first, is to be written to the SpillStore: it is not there,
+  // and the wear filter lets it pass.
+  bool IsBoundForStore(NodeId node) const;
+  // Whether requests have used it or computed it again, or keep it.
+  bool IsUsedAgain(NodeId node) const;
   bool MaySpill(NodeId node) const;
   void StartSpill(NodeId node, Tier target);
   void StartSpills();

@@ -12,6 +12,9 @@ constexpr size_t kWindow = 1024;    // blocks that are planned at once
 constexpr size_t kLongestHole = 4;  // blocks without KV, after which a hit is looked for
 constexpr double kShortRun = 0.25;  // of a step
 constexpr size_t kLeastSaved = 4;   // blocks not to compute that are worth a step more
+// A lease waits so many seconds for the remote tier to say what it has, or such a share of computing it.
+constexpr double kLongestAsk = 0.02;
+constexpr double kAskedShare = 0.02;
 
 }  // namespace
 
@@ -29,6 +32,10 @@ bool PrefixCache::Impl::UseLowerTiers(Lease::State& lease, const Request& reques
     const bool loads_next = !lease.loading.empty() && lease.load_begin == at;
     if (lease.waited && !loads_next && IsClaimedByAnother(lease, request.tokens)) return false;
     if (lease.loading.empty() && lease.load_begin <= at) {
+      if (WaitsForRemote(lease, request, end)) {
+        acquired->state = AcquireState::kLoading;
+        return true;
+      }
       PlanLoads(lease, request, end, acquired);
       if (lease.loading.empty() && lease.load_begin <= at) return false;
       StartLoads(lease);
@@ -55,6 +62,30 @@ bool PrefixCache::Impl::UseLowerTiers(Lease::State& lease, const Request& reques
 
 // --- Plans ---
 
+// The answer comes after a round trip: much sooner than the blocks could be computed, or not in time.
+bool PrefixCache::Impl::WaitsForRemote(Lease::State& lease, const Request& request, size_t end) {
+  if (!options.remote || options.load_policy == LoadPolicy::kRecompute) return false;
+  RadixTree::Position at = lease.at();
+  bool in_tree = true;
+  size_t first = lease.path.size();  // without KV in other tiers
+  for (; first < end; ++first) {
+    const BlockKey& key = lease.keys->key(first);
+    at.node = in_tree ? tree.FindChild(at, key) : kNoNode;
+    in_tree = at.node != kNoNode;
+    if (!(in_tree && tree.InMemory(at.node)) && !OnDisk(key)) break;
+  }
+  if (end - first < kLeastSaved) return false;
+  const auto keys = lease.keys->keys().subspan(first, std::min(end - first, kWindow));
+  if (!port->FindOnRemote(keys)) {
+    lease.asked = -1;
+    return false;
+  }
+  if (lease.asked < 0) lease.asked = seconds;
+  const auto token = [&](size_t block) { return static_cast<int>(block) * block_tokens; };
+  const double compute = request.compute == nullptr ? 0 : request.compute->Seconds(token(first), token(end));
+  return seconds - lease.asked <= std::max(kLongestAsk, kAskedShare * compute);
+}
+
 void PrefixCache::Impl::FindRun(const Lease::State& lease, std::span<const TokenId> tokens, size_t from,
                                 size_t to, std::vector<Tier>* tiers) const {
   RadixTree::Position at = lease.at();
@@ -66,15 +97,15 @@ void PrefixCache::Impl::FindRun(const Lease::State& lease, std::span<const Token
     if (in_tree && (!IsBlock(node, *lease.keys, tokens, index) || IsPurged(node))) return;
     if (in_tree) at.node = node;
     if (index < from) continue;
-    Tier tier = Tier::kDisk;
+    Tier tier = Tier::kHost;
     if (in_tree && tree.block(node, Tier::kDevice) != kNoBlock) {
       tier = Tier::kDevice;
     } else if (in_tree && IsLoading(node)) {
       tier = running.at(loads.at(node)).from;
-    } else if (in_tree && tree.block(node, Tier::kHost) != kNoBlock) {
-      tier = Tier::kHost;
-    } else if (!OnDisk(key)) {
-      return;
+    } else if (!in_tree || tree.block(node, Tier::kHost) == kNoBlock) {
+      const std::optional<Tier> record = RecordTier(key);
+      if (!record) return;
+      tier = *record;
     }
     tiers->push_back(tier);
   }
@@ -147,8 +178,7 @@ LoadPlanner::BlockCounts PrefixCache::Impl::LoadsAhead(const Lease::State& lease
     if (other->to_start == 0 || own.contains(other->loading[other->to_start - 1].node)) continue;
     for (size_t i = 0; i < other->to_start; ++i) {
       const NodeId node = other->loading[i].node;
-      if (tree.block(node, Tier::kDevice) == kNoBlock)
-        ++ahead[static_cast<size_t>(tree.block(node, Tier::kHost) != kNoBlock ? Tier::kHost : Tier::kDisk)];
+      if (tree.block(node, Tier::kDevice) == kNoBlock) ++ahead[static_cast<size_t>(SourceOf(node))];
     }
   }
   return ahead;
@@ -156,9 +186,10 @@ LoadPlanner::BlockCounts PrefixCache::Impl::LoadsAhead(const Lease::State& lease
 
 void PrefixCache::Impl::NoteDecision(const LoadPlanner::Plan& plan, std::span<const Tier> blocks,
                                      Acquired* acquired) {
-  const Tier lowest = std::ranges::count(blocks, Tier::kDisk) > 0 ? Tier::kDisk : Tier::kHost;
+  const Tier lowest = std::ranges::max(blocks);
   CountDecision(lowest, plan.decision, acquired);
-  if (options.load_policy != LoadPolicy::kAuto || plan.seconds == 0) return;
+  // What the remote tier has does not count as a copy.
+  if (options.load_policy != LoadPolicy::kAuto || plan.seconds == 0 || lowest == Tier::kRemote) return;
   const double share = planner.block_seconds(lowest) * static_cast<double>(blocks.size()) / plan.seconds;
   // That of the tier from which such copies come back: what the device evicts, the host has first.
   const Tier above = lowest == Tier::kDisk && options.host_blocks > 0 ? Tier::kHost : Tier::kDevice;
@@ -193,7 +224,7 @@ void PrefixCache::Impl::ExtendLoads(Lease::State& lease, const Request& request)
   const size_t first = lease.path.size() + (lease.ready % block_tokens != 0 ? 1 : 0);
   if (options.load_policy != LoadPolicy::kAuto || lease.load_begin < first + kLeastSaved) return;
   if (lease.overtaken >= 0 &&
-      std::max(planner.last_end(Tier::kHost), planner.last_end(Tier::kDisk)) <= lease.overtaken)
+      std::ranges::all_of(kLowerTiers, [&](Tier at) { return planner.last_end(at) <= lease.overtaken; }))
     return;
   if (lease.to_start > 0 || Missing(lease) > 0) return;
   std::vector<Tier> tiers;
@@ -236,8 +267,7 @@ std::vector<Tier> PrefixCache::Impl::MissingTiers(const Lease::State& lease) con
     const NodeId node = lease.loading[i].node;
     if (tree.block(node, Tier::kDevice) != kNoBlock) continue;
     const auto load = loads.find(node);
-    const bool on_host = tree.block(node, Tier::kHost) != kNoBlock;
-    missing[i] = load != loads.end() ? running.at(load->second).from : on_host ? Tier::kHost : Tier::kDisk;
+    missing[i] = load != loads.end() ? running.at(load->second).from : SourceOf(node);
   }
   return missing;
 }
@@ -312,10 +342,7 @@ bool PrefixCache::Impl::StartLoad(NodeId node) {
   if (!HasKv(node) || running.size() >= options.max_transfers || loads.size() >= most_loads) return false;
   AddReference(node);  // so that it stays while a block is evicted
   const std::optional<BlockId> block = TakeBlock(Tier::kDevice, TenantOf(node));
-  if (block) {
-    const Tier from = tree.block(node, Tier::kHost) != kNoBlock ? Tier::kHost : Tier::kDisk;
-    StartTransfer(node, from, Tier::kDevice, *block);
-  }
+  if (block) StartTransfer(node, SourceOf(node), Tier::kDevice, *block);
   DropReference(node);
   return block.has_value();
 }
@@ -323,14 +350,14 @@ bool PrefixCache::Impl::StartLoad(NodeId node) {
 void PrefixCache::Impl::EndLoad(const Running& load, const FinishedTransfer& finished) {
   const NodeId node = load.node;
   TransferResult result = finished.result;
-  if (result == TransferResult::kOk && load.from == Tier::kDisk) result = CheckRecord(node, finished);
+  if (result == TransferResult::kOk && HasRecords(load.from)) result = CheckRecord(node, finished);
   loads.erase(node);
   ++stats.loads[static_cast<size_t>(result)];
   if (result == TransferResult::kOk && load.from == Tier::kHost)
     tier(Tier::kHost).eviction.Hit(node, UseOf(node));
   // A lease may have computed and committed the block meanwhile.
   if (result == TransferResult::kOk && tree.block(node, Tier::kDevice) == kNoBlock && !IsPurged(node)) {
-    if (load.from == Tier::kDisk) budget.Loaded();
+    if (HasRecords(load.from)) budget.Loaded();
     AdmitBlock(node, Tier::kDevice, load.to_block);
     if (load.from == Tier::kDisk) TellStored(node, Tier::kDisk);
   } else {
@@ -343,12 +370,13 @@ void PrefixCache::Impl::EndLoad(const Running& load, const FinishedTransfer& fin
 // A copy that is missing or damaged is lost. After a load that failed it is not: a later one may succeed.
 void PrefixCache::Impl::LoseSource(const Running& load, TransferResult result) {
   if (result == TransferResult::kFailed) return;
-  const MissReason reason =
-      result == TransferResult::kMissing ? MissReason::kEvictedDisk : MissReason::kCorrupt;
+  const MissReason evicted =
+      load.from == Tier::kRemote ? MissReason::kEvictedRemote : MissReason::kEvictedDisk;
+  const MissReason reason = result == TransferResult::kMissing ? evicted : MissReason::kCorrupt;
   if (load.from == Tier::kHost) {
     if (!spills.contains(load.node)) RemoveBlock(load.node, Tier::kHost, reason);  // else it is being read
   } else {
-    TellRemoved(load.node, Tier::kDisk);
+    if (load.from == Tier::kDisk) TellRemoved(load.node, Tier::kDisk);
     LoseKv(load.node, reason);
   }
 }

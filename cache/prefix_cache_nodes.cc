@@ -36,7 +36,7 @@ void PrefixCache::Impl::UpdateCandidate(NodeId node, Tier at) {
   if (candidate) {
     NodeUse use = UseOf(node);
     use.copied =
-        (at == Tier::kDevice && tree.block(node, Tier::kHost) != kNoBlock) || HasRecord(tree.key(node));
+        (at == Tier::kDevice && tree.block(node, Tier::kHost) != kNoBlock) || DiskHas(tree.key(node));
     eviction.AddCandidate(node, use);
   } else {
     eviction.RemoveCandidate(node);
@@ -160,7 +160,8 @@ void PrefixCache::Impl::LoseKv(NodeId node, MissReason reason) {
   disk_kept.erase(node);
   hints.Lost(node);
   tree.DropTokens(node);
-  tree.SetLost(node, static_cast<uint8_t>(HasRecord(tree.key(node)) ? MissReason::kEvictedDisk : reason));
+  if (OnRemote(tree.key(node))) reason = MissReason::kEvictedRemote;
+  tree.SetLost(node, static_cast<uint8_t>(DiskHas(tree.key(node)) ? MissReason::kEvictedDisk : reason));
   if (tree.IsGhost(node)) return;
   const GhostIndex::Added added = ghosts.Add(node, seconds);
   if (added.forgotten != node) tree.SetGhost(node, added.slot);

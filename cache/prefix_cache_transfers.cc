@@ -26,7 +26,7 @@ void PrefixCache::Impl::Poll(double now_seconds, bool idle_now) {
       planner.Ended(done);
       EndLoad(transfer, done);
     } else {
-      if (transfer.to == Tier::kDisk) budget.Spilled(done.work_seconds);
+      if (HasRecords(transfer.to)) budget.Spilled(done.work_seconds);
       EndSpill(transfer, done.result);
     }
   }
@@ -37,7 +37,7 @@ void PrefixCache::Impl::Poll(double now_seconds, bool idle_now) {
 void PrefixCache::Impl::StartTransfer(NodeId node, Tier from, Tier to, BlockId to_block) {
   AddReference(node);
   const uint64_t id = next_transfer++;
-  const bool to_disk = to == Tier::kDisk || (to == Tier::kHost && IsBoundForDisk(node));
+  const bool to_disk = HasRecords(to) || (to == Tier::kHost && IsBoundForStore(node));
   if (to_disk) ++pending_disk_blocks;
   running.emplace(id,
                   Running{.node = node, .from = from, .to = to, .to_block = to_block, .to_disk = to_disk});
@@ -46,24 +46,30 @@ void PrefixCache::Impl::StartTransfer(NodeId node, Tier from, Tier to, BlockId t
   port->Start({.id = id,
                .from = from,
                .to = to,
-               .from_block = from == Tier::kDisk ? kNoBlock : tree.block(node, from),
+               .from_block = HasRecords(from) ? kNoBlock : tree.block(node, from),
                .to_block = to_block,
                .root = tree.root_key(node),
                .key = tree.key(node),
                .parent = tree.parent_key(node),
                .check = tree.check(node),
                .cost = UseOf(node).cost,
+               .used_again = IsUsedAgain(node),
                .tokens = tree.HasTokens(node) ? tree.tokens(node) : std::span<const TokenId>()});
 }
 
 // --- Spills ---
 
-bool PrefixCache::Impl::IsBoundForDisk(NodeId node) const {
-  if (!options.disk || !IsReadable(node) || IsPartial(node) || IsPurged(node)) return false;
+bool PrefixCache::Impl::IsUsedAgain(NodeId node) const {
   const RadixTree::Facts& facts = tree.facts(node);
-  const bool passes_filter = options.write_through || spills_all || facts.hits > 0 || facts.admissions >= 2 ||
-                             IsKept(node) || IsToBeOnDisk(node);
-  return passes_filter && !HasRecord(tree.key(node));
+  return facts.hits > 0 || facts.admissions >= 2 || IsKept(node);
+}
+
+bool PrefixCache::Impl::IsBoundForStore(NodeId node) const {
+  if (!options.disk && !options.remote) return false;
+  if (!IsReadable(node) || IsPartial(node) || IsPurged(node)) return false;
+  if (!options.disk) return IsUsedAgain(node) && !OnRemote(tree.key(node));
+  const bool passes_filter = options.write_through || spills_all || IsUsedAgain(node) || IsToBeOnDisk(node);
+  return passes_filter && !DiskHas(tree.key(node));
 }
 
 std::optional<Tier> PrefixCache::Impl::SpillTarget(NodeId node) const {
@@ -71,7 +77,7 @@ std::optional<Tier> PrefixCache::Impl::SpillTarget(NodeId node) const {
   const bool on_host = tree.block(node, Tier::kHost) != kNoBlock;
   const bool on_device = !device_lost && tree.block(node, Tier::kDevice) != kNoBlock;
   if (options.host_blocks > 0 && !on_host && on_device) return Tier::kHost;
-  if (IsBoundForDisk(node)) return Tier::kDisk;
+  if (IsBoundForStore(node)) return SpillStore();
   return std::nullopt;
 }
 
@@ -79,12 +85,12 @@ void PrefixCache::Impl::QueueSpill(NodeId node, SpillTime time) {
   if (!HasLowerTier()) return;
   const std::optional<Tier> target = SpillTarget(node);
   if (!target || spill_queue.keys.contains(tree.key(node))) return;
-  const bool deferred = time == SpillTime::kIdle && *target == Tier::kDisk;
+  const bool deferred = time == SpillTime::kIdle && HasRecords(*target);
   SpillQueue& queue = deferred ? deferred_spills : spill_queue;
   if (!queue.keys.insert(tree.key(node)).second) return;
   const size_t queued = spill_queue.size() + deferred_spills.size();
   if (queued >= std::max(forget_spills_at, tree_blocks())) ForgetSpills();
-  const bool to_disk = *target == Tier::kDisk || IsBoundForDisk(node);
+  const bool to_disk = HasRecords(*target) || IsBoundForStore(node);
   if (to_disk) ++pending_disk_blocks;
   if (deferred) ++stats.deferred_spills;
   queue.spills.push_back({node, tree.key(node), to_disk});
@@ -118,7 +124,7 @@ void PrefixCache::Impl::SpillAll(uint64_t most_blocks) {
   spills_all = true;
   std::vector<NodeId> nodes;
   for (NodeId node = 0; node < tree.end(); ++node) {
-    if (tree.Contains(node) && IsBoundForDisk(node)) nodes.push_back(node);
+    if (tree.Contains(node) && IsBoundForStore(node)) nodes.push_back(node);
   }
   std::ranges::sort(nodes, [this](NodeId a, NodeId b) {
     const uint64_t used_a = tree.facts(a).last_use, used_b = tree.facts(b).last_use;
@@ -162,9 +168,9 @@ void PrefixCache::Impl::StartSpill(NodeId node, Tier target) {
   if (target == Tier::kHost) {
     block = TakeBlock(Tier::kHost, TenantOf(node));
     // When every block of the host tier is in use, the disk is next.
-    if (!block && IsBoundForDisk(node)) target = Tier::kDisk;
+    if (!block && IsBoundForStore(node)) target = SpillStore();
   }
-  if (block || target == Tier::kDisk) StartTransfer(node, from, target, block.value_or(kNoBlock));
+  if (block || HasRecords(target)) StartTransfer(node, from, target, block.value_or(kNoBlock));
   DropReference(node);
 }
 
@@ -172,7 +178,7 @@ void PrefixCache::Impl::EndSpill(const Running& spill, TransferResult result) {
   spills.erase(spill.node);
   if (spill.to_disk) --pending_disk_blocks;
   ++stats.spills[static_cast<size_t>(result)];
-  if (spill.to == Tier::kDisk && result == TransferResult::kOk && IsPurged(spill.node)) {
+  if (HasRecords(spill.to) && result == TransferResult::kOk && IsPurged(spill.node)) {
     port->Drop(tree.key(spill.node));
   } else if (spill.to == Tier::kDisk && result == TransferResult::kOk) {
     TellStored(spill.node, Tier::kDisk);
@@ -182,9 +188,9 @@ void PrefixCache::Impl::EndSpill(const Running& spill, TransferResult result) {
   if (spill.to == Tier::kHost && result == TransferResult::kOk) {
     AdmitBlock(spill.node, Tier::kHost, spill.to_block);
     // On to the disk at once: while it waits in the queue, both tiers in memory might evict it.
-    const bool goes_on = IsBoundForDisk(spill.node);
+    const bool goes_on = IsBoundForStore(spill.node);
     const bool now = goes_on && (idle || budget.MaySpill(spill_queue.size()));
-    if (now) StartSpill(spill.node, Tier::kDisk);
+    if (now) StartSpill(spill.node, SpillStore());
     if (goes_on && !now) QueueSpill(spill.node, SpillTime::kIdle);
   } else if (spill.to == Tier::kHost) {
     pool(Tier::kHost).Discard(spill.to_block);

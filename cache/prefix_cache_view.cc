@@ -16,7 +16,8 @@ PrefixCache::MissPlace PrefixCache::PlaceOfMiss(const Lease& lease, std::span<co
   if (index >= state.keys->size()) return place;
   place.key = state.keys->key(index);
   if (state.detached) return place;  // its blocks are no part of the tree
-  place.resides[static_cast<size_t>(Tier::kDisk)] = cache.HasRecord(place.key);
+  place.resides[static_cast<size_t>(Tier::kDisk)] = cache.DiskHas(place.key);
+  place.resides[static_cast<size_t>(Tier::kRemote)] = cache.OnRemote(place.key);
   const NodeId node = cache.tree.FindChild(state.at(), place.key);
   if (node == kNoNode || !cache.IsBlock(node, *state.keys, tokens, index)) return place;
   for (const Tier at : {Tier::kDevice, Tier::kHost})
@@ -52,7 +53,7 @@ void PrefixCache::Impl::ScanNodes(PrefixScan* scan) const {
     ++scan->prefixes;
     if (!scan->Wants(row.worth())) continue;
     scan->Spend(PrefixScan::kRowCost - 1);
-    for (const Tier at : {Tier::kDevice, Tier::kHost, Tier::kDisk})
+    for (const Tier at : {Tier::kDevice, Tier::kHost, Tier::kDisk, Tier::kRemote})
       row.resides[static_cast<size_t>(at)] = Resides(node, at);
     row.last_use = times.Of(tree.facts(node).last_use);
     row.pinned = tier(Tier::kDevice).retention.IsPinned(node) || tier(Tier::kHost).retention.IsPinned(node);
@@ -69,7 +70,7 @@ bool PrefixCache::Impl::ScanPaths(PrefixScan* scan) const {
       continue;
     }
     scan->AddOwn(place.node);
-    for (const Tier at : {Tier::kDevice, Tier::kHost, Tier::kDisk})
+    for (const Tier at : {Tier::kDevice, Tier::kHost, Tier::kDisk, Tier::kRemote})
       row.own_blocks_in[static_cast<size_t>(at)] += Resides(place.node, at) ? 1 : 0;
     place.node = tree.parent(place.node);
     if (place.node != kNoNode) {

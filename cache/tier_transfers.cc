@@ -132,7 +132,9 @@ std::optional<DiskRetention> TierTransfers::KeptOnDisk(const BlockKey& key) cons
   return DiskRetention{.left = std::min(left, kept_seconds), .seconds = kept_seconds, .owner = kept->owner};
 }
 
-void TierTransfers::Drop(const BlockKey& key) { StartDelete(key); }
+void TierTransfers::Drop(const BlockKey& key) {
+  if (store_ != nullptr) StartDelete(key);
+}
 
 std::optional<DropReason> TierTransfers::WhyLost(const BlockKey& key) const {
   return options_->drops == nullptr ? std::nullopt : options_->drops->Find(key);
@@ -269,7 +271,10 @@ void TierTransfers::Write(const Options& options, std::span<const TokenId> token
   staged = nullptr;  // others need it, and the disk may take its time
   outcome->bytes = record.size();
   std::vector<StoreEntry> batch;
-  batch.push_back({.key = transfer.key, .record = std::move(record), .cost = transfer.cost});
+  batch.push_back({.key = transfer.key,
+                   .record = std::move(record),
+                   .cost = transfer.cost,
+                   .used_again = transfer.used_again});
   const Status status = store->PutBatch(std::move(batch));
   if (status.ok()) return;
   outcome->Fail(Tier::kDisk,

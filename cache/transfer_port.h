@@ -34,20 +34,21 @@ class DeviceCopier {
   virtual void CopyBlock(BlockId from, BlockId to) = 0;
 };
 
-// A transfer of one block: from the device to the host or the disk, from the host to the disk, or from the
-// host or the disk to the device.
+// A transfer of one block: from the device to a lower tier, from the host to the disk or the remote tier, or
+// from a lower tier to the device.
 struct Transfer {
   uint64_t id = 0;
   Tier from = Tier::kDevice;
   Tier to = Tier::kHost;
-  BlockId from_block = kNoBlock;  // kNoBlock: a record of the disk tier
-  BlockId to_block = kNoBlock;    // kNoBlock: a record of the disk tier
-  // The identity of the block. The disk tier finds and writes its record by it.
+  BlockId from_block = kNoBlock;  // kNoBlock: a record
+  BlockId to_block = kNoBlock;    // kNoBlock: a record
+  // The identity of the block. Stores find and write its record by it.
   BlockKey root;
   BlockKey key;
   BlockKey parent;
   uint64_t check = 0;               // prefix check
   float cost = 1;                   // see NodeUse
+  bool used_again = false;          // see StoreEntry
   std::span<const TokenId> tokens;  // empty when the cache does not know them; valid during Start only
 };
 
@@ -129,8 +130,15 @@ class TransferPort {
   // Whether it has room to keep another block for the owner.
   virtual bool MayKeepOnDisk(uint64_t /*owner*/) const { return false; }
   virtual std::optional<DiskRetention> KeptOnDisk(const BlockKey& /*key*/) const { return std::nullopt; }
-  // Drops the record under this key, which the cache found to be another block's. OnDisk returns false from
-  // now on, until a record is written.
+  // Whether the remote tier has a record under this key, as far as is known without asking it. Otherwise as
+  // OnDisk.
+  virtual bool OnRemote(const BlockKey& /*key*/) const { return false; }
+  // Asks the remote tier which of the blocks it has, each the parent of the next, up to the first one that it
+  // has not; of what is known already it asks nothing. Returns whether OnRemote may know more soon; the
+  // engine is woken then. Never waits.
+  virtual bool FindOnRemote(std::span<const BlockKey> /*keys*/) { return false; }
+  // Drops the records under this key, which the cache found to be another block's. OnDisk and OnRemote return
+  // false from now on, until a record is written.
   virtual void Drop(const BlockKey& key) = 0;
   virtual void Start(const Transfer& transfer) = 0;
   // Ends those transfers from and to the disk that nobody works on yet: the next Poll reports them as

@@ -88,6 +88,10 @@ inline constexpr LimitSpec kLimitTable[] = {
     {"kv-event-queue", 32768, "changes",
      "of cached blocks that wait to be published; beyond, all are told again"},
     {"kv-event-disk-blocks", 1 << 18, "blocks", "of the disk cache that are announced, at most"},
+    // The remote cache
+    {"remote-queue", 64 << 20, "bytes",
+     "blocks that wait to be written to the remote cache; others are dropped"},
+    {"remote-keys", 1 << 16, "blocks", "of which it is known for a while whether the remote cache has them"},
     // Engine and process
     {"prompt-logit-rows", 64, "rows",
      "logit rows of a step for prompt log probabilities; bounds the logits buffer"},

@@ -52,6 +52,7 @@ Result<LoadedEngine> Load(const Options& options, const ServePlan& plan, const C
       .retained_percent = static_cast<int>(options.retained_share),
       .host_blocks = plan.tiers.host_blocks,
       .disk = plan.tiers.disk.on,
+      .remote = plan.tiers.remote.on,
       .disk_blocks = plan.tiers.disk.Blocks(layout),
       .write_through = plan.tiers.disk.write_through,
       .spills_slow_steps = plan.backend != "cuda" && plan.threads.count >= CountUsableCpus().count,
@@ -74,6 +75,7 @@ Result<LoadedEngine> Load(const Options& options, const ServePlan& plan, const C
   const DiskTierStats disk = loaded.tiers->disk();
   const TierProbe probe = ProbeTiers(plan, layout, disk.capacity - std::min(disk.bytes, disk.capacity));
   engine.load_block_seconds = probe.block_seconds;
+  engine.load_block_seconds[static_cast<size_t>(Tier::kRemote)] = loaded.tiers->ProbeRemote();
   engine.prompt_token_seconds = probe.token_seconds;
   loaded.mask_executor = std::make_unique<ThreadExecutor>(Limit<size_t>("mask-threads"),
                                                           static_cast<size_t>(limits.max_sequences));

@@ -12,10 +12,14 @@ using Row = MetricRow;
 constexpr auto kCounter = Row::kCounter;
 constexpr auto kGauge = Row::kGauge;
 
-constexpr std::string_view kSourceNames[kTokenSources] = {"computed", "device", "host", "disk", "shared"};
+constexpr std::string_view kSourceNames[kTokenSources] = {"computed", "device", "host",
+                                                          "disk",     "shared", "remote"};
 constexpr std::string_view kWriteNames[kWriteKinds] = {"prompt", "answer", "again"};
 constexpr std::string_view kUnansweredNames[] = {"prompt", "generated"};
 constexpr std::string_view kTierNames[] = {"device", "host", "disk"};
+constexpr std::string_view kStackNames[kTiers] = {"device", "host", "disk", "remote"};
+constexpr std::string_view kRemoteWriteNames[kRemoteWrites] = {"written", "present", "queue", "full",
+                                                               "failed"};
 constexpr std::string_view kStateNames[] = {"free", "cached", "leased"};
 constexpr std::string_view kVerifyNames[] = {"tokens",     "checksum",  "fingerprint", "short",
                                              "decompress", "nonfinite", "store"};
@@ -42,6 +46,8 @@ constexpr LabelSet kSource = {"source", kSourceNames};
 constexpr LabelSet kWrite = {"part", kWriteNames};
 constexpr LabelSet kUnanswered = {"kind", kUnansweredNames};
 constexpr LabelSet kTier = {"tier", kTierNames};
+constexpr LabelSet kStack = {"tier", kStackNames};  // of what the remote tier has as well
+constexpr LabelSet kRemoteWrite = {"result", kRemoteWriteNames};
 constexpr LabelSet kScale = {"scale", kScaleNames};
 constexpr LabelSet kState = {"state", kStateNames};
 constexpr LabelSet kVerifyKind = {"kind", kVerifyNames};
@@ -74,6 +80,7 @@ double KvUsage(const S& s) {
   return capacity == 0 ? 0 : static_cast<double>(s.engine.blocks[0].leased) / static_cast<double>(capacity);
 }
 constexpr auto kDiskTier = static_cast<size_t>(Tier::kDisk);
+constexpr auto kRemoteTier = static_cast<size_t>(Tier::kRemote);
 double BytesIn(const S& s, uint64_t blocks) { return static_cast<double>(blocks * s.engine.block_bytes); }
 
 // Metrics with vLLM's names. They also have the label model_name.
@@ -256,27 +263,32 @@ std::span<const Row> TierRows() {
          const BlockCounts& blocks = s.engine.blocks[tier];
          return static_cast<double>(state == 0 ? blocks.free : state == 1 ? blocks.cached : blocks.leased);
        }},
-      {kGauge, "prefixd_tier_bytes", "Bytes of KV in the tier; of the disk tier, physical bytes.", kTier,
-       kNoLabel,
+      {kGauge, "prefixd_tier_bytes",
+       "Bytes of KV in the tier; of the disk tier, physical bytes; of the remote tier, what its server "
+       "holds.",
+       kStack, kNoLabel,
        [](const S& s, size_t tier, size_t) {
+         if (tier == kRemoteTier) return static_cast<double>(s.remote.bytes);
          if (tier == kDiskTier) return static_cast<double>(s.disk.bytes);
          return BytesIn(s, uint64_t{s.engine.blocks[tier].cached} + s.engine.blocks[tier].leased);
        }},
-      {kGauge, "prefixd_tier_capacity_bytes", "Capacity of the tier in bytes, see prefixd_tier_bytes.", kTier,
-       kNoLabel,
+      {kGauge, "prefixd_tier_capacity_bytes", "Capacity of the tier in bytes, see prefixd_tier_bytes.",
+       kStack, kNoLabel,
        [](const S& s, size_t tier, size_t) {
+         if (tier == kRemoteTier) return static_cast<double>(s.remote.capacity);
          if (tier == kDiskTier) return static_cast<double>(s.disk.capacity);
          return BytesIn(s, s.engine.blocks[tier].capacity());
        }},
       {kCounter, "prefixd_tier_read_bytes_total", "Bytes of KV read from the tier by transfers, as stored.",
-       kTier, kNoLabel,
+       kStack, kNoLabel,
        [](const S& s, size_t tier, size_t) {
          return static_cast<double>(s.engine.transfers.read_bytes[tier]);
        }},
       {kCounter, "prefixd_tier_written_bytes_total",
-       "Bytes of KV written to the tier by transfers, as stored; of the disk, once they are durable.", kTier,
+       "Bytes of KV written to the tier by transfers, as stored; of the disk, once they are durable.", kStack,
        kNoLabel,
        [](const S& s, size_t tier, size_t) {
+         if (tier == kRemoteTier) return static_cast<double>(s.remote.written_bytes);
          if (tier == kDiskTier) return static_cast<double>(s.disk.store.written_bytes);
          return static_cast<double>(s.engine.transfers.written_bytes[tier]);
        }},
@@ -285,7 +297,7 @@ std::span<const Row> TierRows() {
          if (tier == kDiskTier) return static_cast<double>(s.disk.store.evicted_records);
          return static_cast<double>(s.engine.cache.evicted_blocks[tier]);
        }},
-      {kCounter, "prefixd_tier_errors_total", "Transfers that failed at the tier, by kind.", kTier,
+      {kCounter, "prefixd_tier_errors_total", "Transfers that failed at the tier, by kind.", kStack,
        kTierErrorKind,
        [](const S& s, size_t tier, size_t kind) {
          return static_cast<double>(s.engine.transfers.errors[tier][kind]);
@@ -294,7 +306,7 @@ std::span<const Row> TierRows() {
        "What was decided for hits in lower tiers, by the lowest tier of the hit: to load or to compute all, "
        "or "
        "to compute the first blocks while the last are loaded. overtaken counts in addition.",
-       kTier, LoadDecisions(),
+       kStack, LoadDecisions(),
        [](const S& s, size_t tier, size_t decision) {
          return static_cast<double>(s.engine.cache.load_decisions[tier][decision]);
        }},
@@ -305,15 +317,32 @@ std::span<const Row> TierRows() {
        [](const S& s, size_t tier, size_t scale) {
          return static_cast<double>(s.engine.ghost_hit_tokens[tier][scale]);
        }},
-      {kGauge, "prefixd_tier_bytes_per_second",
-       "Estimate of what loads from the tier bring while some run; 0: not known. Decisions rest on it.",
-       kTier, kNoLabel, [](const S& s, size_t tier, size_t) { return s.engine.tier_bytes_per_second[tier]; }},
+  };
+  return rows;
+}
+
+std::span<const Row> RemoteRows() {
+  static const std::vector<Row> rows = {
+      {kCounter, "prefixd_remote_writes_total",
+       "Blocks that were to be written to the remote cache: written, present there, or dropped because the "
+       "queue or the store was full or the store failed.",
+       kRemoteWrite, kNoLabel,
+       [](const S& s, size_t result, size_t) { return static_cast<double>(s.remote.writes[result]); }},
+      {kCounter, "prefixd_remote_finds_total", "Questions to the remote cache which blocks it has.", kNoLabel,
+       kNoLabel, [](const S& s, size_t, size_t) { return static_cast<double>(s.remote.finds); }},
+      {kCounter, "prefixd_remote_failures_total",
+       "Calls to the remote cache that failed or took too long; after each it is left alone for a while.",
+       kNoLabel, kNoLabel, [](const S& s, size_t, size_t) { return static_cast<double>(s.remote.failures); }},
   };
   return rows;
 }
 
 std::span<const Row> TransferRows() {
   static const std::vector<Row> rows = {
+      {kGauge, "prefixd_tier_bytes_per_second",
+       "Estimate of what loads from the tier bring while some run; 0: not known. Decisions rest on it.",
+       kStack, kNoLabel,
+       [](const S& s, size_t tier, size_t) { return s.engine.tier_bytes_per_second[tier]; }},
       {kCounter, "prefixd_tier_loads_total", "Transfers of blocks to the device cache, by result.",
        kTransferResult, kNoLabel,
        [](const S& s, size_t result, size_t) { return static_cast<double>(s.engine.cache.loads[result]); }},
@@ -426,8 +455,8 @@ std::span<const Row> ProcessRows() {
 }  // namespace
 
 std::span<const std::span<const MetricRow>> MetricTables() {
-  static const std::array tables = {VllmRows(), CacheRows(),    RetentionRows(),
-                                    TierRows(), TransferRows(), ProcessRows()};
+  static const std::array tables = {VllmRows(),   CacheRows(),    RetentionRows(), TierRows(),
+                                    RemoteRows(), TransferRows(), ProcessRows()};
   return tables;
 }
 

@@ -19,6 +19,7 @@
 #include "daemon/disk_tier.h"
 #include "daemon/http/byte_budget.h"
 #include "daemon/process_usage.h"
+#include "daemon/remote_tier.h"
 #include "engine/engine.h"
 #include "events/event_publisher.h"
 #include "grammar/constraint_cache.h"
@@ -32,6 +33,7 @@ struct MetricsSnapshot {
   ProcessUsage process;
   DiskTierStats disk;
   BlockKey fingerprint;  // of the model
+  RemoteTierStats remote;
   InflightStats inflight;
   AnswerCounts answers;
   EventStats events;

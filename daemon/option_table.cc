@@ -118,6 +118,13 @@ constexpr OptionSpec kTable[] = {
      0, 0, "auto|on|off"},
     {"disk-max-age", "TIME", K::kDuration, &O::disk_max_age, "none", "Cache",
      "how long a block may lie in the disk cache: none, or a number with s, m, h, d or w", 0, 0},
+    {"remote-cache", "URL", K::kText, &O::remote_cache, "", "Cache",
+     "store that daemons share, below the disk: redis://[user:password@]host[:port][/database]; without it "
+     "none"},
+    {"remote-write-rate", "SIZE", K::kSize, &O::remote_write_rate, "64 MiB", "Cache",
+     "bytes that this daemon writes to the remote cache in a second, at most", 1 << 10, kMaxBytes},
+    {"remote-max-age", "TIME", K::kDuration, &O::remote_max_age, "none", "Cache",
+     "how long the remote cache keeps a block of this daemon: none, or a number with s, m, h, d or w", 0, 0},
     {"load-policy", "NAME", K::kChoice, &O::load_policy, "auto", "Cache",
      "what a hit in a lower tier does: auto, what is faster by measured rates; load or recompute, for "
      "measurements",
@@ -167,7 +174,7 @@ constexpr OptionSpec kTable[] = {
 };
 
 constexpr std::string_view kUnimplemented[] = {
-    "remote-cache",
+    "remote-write-through",
 };
 
 }  // namespace

@@ -32,13 +32,14 @@ struct Options {
   std::string model, load, served_model_name, chat_template, tool_format, reasoning_format, backend,
       activations, quantize, kv_dtype, eviction, product_choices;
   std::string listen, tls_cert, tls_key, admin_listen, api_keys, cors_origin, log_level, log_format, config;
-  std::string disk_cache_dir, disk_compression, load_policy;
+  std::string disk_cache_dir, disk_compression, load_policy, remote_cache;
   std::string kv_events, kv_events_replay, kv_events_topic, kv_events_sequence;
   int64_t device, threads, block_tokens, retained_share, context, max_sequences, step_tokens, max_queue,
       max_logprobs;
   int64_t max_tokens_in_flight;
   int64_t device_cache, host_cache, disk_cache;  // bytes
-  int64_t disk_max_age;                          // seconds; 0: none
+  int64_t disk_max_age, remote_max_age;          // seconds; 0: none
+  int64_t remote_write_rate;                     // bytes per second
   int64_t step_milliseconds;
   int64_t io_threads, max_connections, max_body, max_inflight, stream_backlog;
   int64_t header_seconds, body_seconds, idle_seconds, reader_seconds, drain_seconds;

@@ -6,7 +6,8 @@ namespace prefixd {
 
 std::vector<std::pair<std::string, std::string>> ReadyChecksOf(ServerPhase phase, const EngineStats& stats,
                                                                const DiskTierStats& disk,
-                                                               std::string_view lost_device) {
+                                                               std::string_view lost_device,
+                                                               const RemoteTierStats& remote) {
   const std::string model = phase == ServerPhase::kLoading ? "loading" : "ok";
   std::string device = model;
   if (!lost_device.empty())
@@ -14,8 +15,15 @@ std::vector<std::pair<std::string, std::string>> ReadyChecksOf(ServerPhase phase
   if (stats.failed_steps_in_row >= Limit("failed-steps"))
     device = "failed: the last " + std::to_string(stats.failed_steps_in_row) + " steps ended with an error";
   const bool has_host = stats.blocks[static_cast<size_t>(Tier::kHost)].capacity() > 0;
-  std::string disk_check = !disk.on ? "off" : disk.failure.empty() ? "ok" : "failed: " + disk.failure;
-  return {{"model", model}, {"device", device}, {"host", has_host ? "ok" : "off"}, {"disk", disk_check}};
+  const auto store = [](bool on, const std::string& failure) {
+    return !on ? std::string("off") : failure.empty() ? std::string("ok") : "failed: " + failure;
+  };
+  std::vector<std::pair<std::string, std::string>> checks = {{"model", model},
+                                                             {"device", device},
+                                                             {"host", has_host ? "ok" : "off"},
+                                                             {"disk", store(disk.on, disk.failure)}};
+  if (remote.on) checks.emplace_back("remote", store(remote.on, remote.failure));
+  return checks;
 }
 
 }  // namespace prefixd

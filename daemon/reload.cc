@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "daemon/serve_plan.h"
+#include "storage/redis_address.h"
 
 namespace prefixd {
 namespace {
@@ -57,7 +58,13 @@ std::vector<std::pair<std::string, std::string>> ChangedOptions(const Options& o
   std::vector<std::pair<std::string, std::string>> changed;
   for (const OptionSpec& spec : OptionTable()) {
     const Value value = ValueOf(spec, options);
-    if (value != ValueOf(spec, *defaults)) changed.emplace_back(spec.name, TextOf(value));
+    if (value == ValueOf(spec, *defaults)) continue;
+    std::string text = TextOf(value);
+    if (spec.name == "remote-cache") {  // without its password
+      const Result<RedisAddress> address = ParseRedisUrl(text);
+      text = address.ok() ? address->Name() : "";
+    }
+    changed.emplace_back(spec.name, std::move(text));
   }
   return changed;
 }

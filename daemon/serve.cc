@@ -139,6 +139,7 @@ class ServerProcess {
 
   bool loading() const { return state_.phase() == ServerPhase::kLoading; }
   EngineStats Stats() const { return loading() ? PlannedStats(plan_) : loaded_.engine->Stats(); }
+  RemoteTierStats Remote() const { return loading() ? RemoteTierStats() : loaded_.tiers->remote(); }
   DiskTierStats Disk() const { return loading() ? PlannedDisk(plan_) : loaded_.tiers->disk(); }
 
   AdminFacts Facts() const {
@@ -160,6 +161,7 @@ class ServerProcess {
     snapshot.engine = operators ? Stats() : WithoutTenants(Stats());
     snapshot.disk = Disk();
     if (!loading()) snapshot.fingerprint = loaded_.engine->options().fingerprint;
+    snapshot.remote = Remote();
     snapshot.process = ReadProcessUsage();
     snapshot.inflight = inflight;
     snapshot.answers = context_.answers->Read();
@@ -180,9 +182,10 @@ class ServerProcess {
     const ServerPhase phase = state_.phase();
     std::string_view lost_device;
     if (plan_.replaces_lost_device) lost_device = plan_.without_cuda;
-    ReadyChecks checks = phase == ServerPhase::kLoading ? ReadyChecksOf(phase, {}, {}, lost_device)
-                                                        : ReadyChecksOf(phase, loaded_.engine->Stats(),
-                                                                        loaded_.tiers->disk(), lost_device);
+    ReadyChecks checks = phase == ServerPhase::kLoading
+                             ? ReadyChecksOf(phase, {}, {}, lost_device)
+                             : ReadyChecksOf(phase, loaded_.engine->Stats(), loaded_.tiers->disk(),
+                                             lost_device, loaded_.tiers->remote());
     checks.emplace_back("configuration", config_.check());
     return checks;
   }

@@ -34,7 +34,8 @@ uint64_t BooksBytes(const Options& options, const TierPlan& tiers, const KvLayou
                                       .blocks = blocks,
                                       .retained_percent = static_cast<int>(options.retained_share),
                                       .host_blocks = tiers.host_blocks,
-                                      .disk = tiers.disk.on});
+                                      .disk = tiers.disk.on,
+                                      .remote = tiers.remote.on});
 }
 
 }  // namespace
@@ -117,7 +118,7 @@ MemoryPlan PartsBesideKv(const Options& options, const ModelSummary& model, cons
       {"program_bytes", "program", program_bytes, "with tokenizer, threads and heap", "a smaller model"},
   };
   if (step.pinned > 0) {
-    const bool copies = tiers.host_blocks > 0 || tiers.disk.on;
+    const bool copies = tiers.host_blocks > 0 || tiers.disk.on || tiers.remote.on;
     parts.push_back({"pinned_bytes", "pinned memory",
                      step.pinned + (copies ? KvCopier::kMostBuffers * layout.BlockBytes() : 0),
                      "that copies to and from the device go through", "step-tokens, context, block-tokens"});

@@ -13,6 +13,7 @@
 #include "daemon/limit_table.h"
 #include "storage/disk_folder.h"
 #include "storage/disk_store.h"
+#include "storage/known_keys.h"
 #include "storage/record.h"
 
 namespace prefixd {
@@ -82,12 +83,6 @@ void TakeATenth(uint64_t free, uint64_t own, DiskPlan* disk) {
                               : "the least that there is; a tenth of the " + of + " would be less";
 }
 
-// The largest record of a block.
-uint64_t RecordBytes(const KvLayout& layout) {
-  return kRecordHeaderBytes + static_cast<uint64_t>(layout.block_tokens) * sizeof(TokenId) +
-         layout.BlockBytes();
-}
-
 Result<DiskPlan> MakeDiskPlan(const Options& options, const KvLayout& layout,
                               std::vector<std::string>* warnings) {
   DiskPlan disk;
@@ -131,7 +126,29 @@ Result<DiskPlan> MakeDiskPlan(const Options& options, const KvLayout& layout,
   return disk;
 }
 
+Result<RemotePlan> MakeRemotePlan(const Options& options, const KvLayout& layout) {
+  RemotePlan remote;
+  if (options.remote_cache.empty()) {
+    if (options.remote_max_age > 0)
+      return InvalidArgument("remote-max-age has no effect without remote-cache");
+    return remote;
+  }
+  Result<RedisAddress> address = ParseRedisUrl(options.remote_cache);
+  if (!address.ok()) return address.status().WithContext("remote-cache");
+  remote.on = true;
+  remote.address = *std::move(address);
+  remote.write_rate = static_cast<uint64_t>(options.remote_write_rate);
+  remote.max_age_seconds = options.remote_max_age;
+  remote.codec = CodecOf(options, layout.type);
+  return remote;
+}
+
 }  // namespace
+
+uint64_t RecordBytes(const KvLayout& layout) {
+  return kRecordHeaderBytes + static_cast<uint64_t>(layout.block_tokens) * sizeof(TokenId) +
+         layout.BlockBytes();
+}
 
 Result<TierPlan> MakeTierPlan(const Options& options, const KvLayout& layout) {
   TierPlan plan;
@@ -139,6 +156,8 @@ Result<TierPlan> MakeTierPlan(const Options& options, const KvLayout& layout) {
     return InvalidArgument(std::string(options.host_cache > 0 ? "host-cache" : "disk-cache-dir") +
                            " has no effect with no-prefix-cache: leave one of them out");
   }
+  if (options.no_prefix_cache && !options.remote_cache.empty())
+    return InvalidArgument("remote-cache has no effect with no-prefix-cache: leave one of them out");
   const uint64_t host_blocks = static_cast<uint64_t>(options.host_cache) / layout.BlockBytes();
   if (options.host_cache > 0 && (host_blocks == 0 || host_blocks > kMostBlocks)) {
     return InvalidArgument("host-cache: " + FormatSize(static_cast<uint64_t>(options.host_cache)) + " make " +
@@ -149,6 +168,7 @@ Result<TierPlan> MakeTierPlan(const Options& options, const KvLayout& layout) {
   if (options.load_policy == "load") plan.load_policy = LoadPolicy::kLoad;
   if (options.load_policy == "recompute") plan.load_policy = LoadPolicy::kRecompute;
   PREFIXD_ASSIGN_OR_RETURN(plan.disk, MakeDiskPlan(options, layout, &plan.warnings));
+  PREFIXD_ASSIGN_OR_RETURN(plan.remote, MakeRemotePlan(options, layout));
   return plan;
 }
 
@@ -157,6 +177,16 @@ MemoryPlan TierMemory(const TierPlan& plan, const KvLayout& layout, uint32_t blo
   if (plan.host_blocks > 0) {
     parts.push_back({"host_cache_bytes", "host cache", plan.host_blocks * uint64_t{layout.BlockBytes()},
                      std::to_string(plan.host_blocks) + " KV blocks", "host-cache"});
+  }
+  if (plan.remote.on) {
+    // What is read lies in a buffer of hiredis and in the record. What is written lies in the queue, and once
+    // more as a command.
+    constexpr uint64_t kThreads = kLoadThreads + 3;
+    parts.push_back({"remote_bytes", "remote cache",
+                     Limit<uint64_t>("remote-queue") +
+                         Limit<uint64_t>("remote-keys") * KnownKeys::kBytesPerKey +
+                         kThreads * ((uint64_t{2} << 20) + 3 * RecordBytes(layout)),
+                     "queue, known keys, workers", "block-tokens"});
   }
   if (!plan.disk.on) return parts;
   // bench/store_bench measures the bytes for each record. Compression rarely halves a block.

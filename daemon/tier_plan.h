@@ -14,6 +14,7 @@
 #include "daemon/sizing.h"
 #include "kernels/kv_layout.h"
 #include "storage/payload_codec.h"
+#include "storage/redis_address.h"
 
 namespace prefixd {
 
@@ -30,9 +31,18 @@ struct DiskPlan {
   CodecChoice codec;
 };
 
+struct RemotePlan {
+  bool on = false;
+  RedisAddress address;
+  uint64_t write_rate = 0;      // bytes per second
+  int64_t max_age_seconds = 0;  // 0: none
+  CodecChoice codec;
+};
+
 struct TierPlan {
   uint32_t host_blocks = 0;
   DiskPlan disk;
+  RemotePlan remote;
   LoadPolicy load_policy = LoadPolicy::kAuto;
   std::vector<std::string> warnings;  // what the operator should look at, though the daemon can start
 };
@@ -42,8 +52,11 @@ struct TierPlan {
 // nothing. A directory that another process uses is a warning: it may have ended when the store is opened.
 Result<TierPlan> MakeTierPlan(const Options& options, const KvLayout& layout);
 
+// The largest record of a block.
+uint64_t RecordBytes(const KvLayout& layout);
+
 // Threads that move KV: those that load from the disk, one that spills to it, and those that copy between the
-// device and the host.
+// device and the host. The remote cache has as many that load and spill.
 inline constexpr int kLoadThreads = 4, kSpillThreads = 1, kCopyThreads = 2;
 // How many drops of the disk cache can be explained: four for each block of the device cache, and at most so
 // many that their memory, about 30 MiB, does not matter.

@@ -97,7 +97,7 @@ double ProbeDecoding(const KvLayout& layout, const CodecChoice& codec) try {
 
 TierProbe ProbeTiers(const ServePlan& plan, const KvLayout& layout, uint64_t disk_room) {
   TierProbe probe;
-  if (plan.tiers.host_blocks == 0 && !plan.tiers.disk.on) return probe;
+  if (plan.tiers.host_blocks == 0 && !plan.tiers.disk.on && !plan.tiers.remote.on) return probe;
   const auto bytes = static_cast<double>(layout.BlockBytes());
   const Result<ProbedRates> rates = ProbeRates(plan);
   if (rates.ok()) {

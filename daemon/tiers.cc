@@ -6,8 +6,9 @@
 #include "base/background_thread.h"
 #include "base/bytes.h"
 #include "base/log.h"
-#include "cache/tier_transfers.h"
+#include "cache/stacked_transfers.h"
 #include "daemon/disk_observer.h"
+#include "daemon/limit_table.h"
 #include "kernels/finite.h"
 
 namespace prefixd {
@@ -62,7 +63,8 @@ Result<std::unique_ptr<Tiers>> Tiers::Create(const TierPlan& plan, const KvLayou
          // Nothing can be told of one that does not open yet; an error line says why.
          {"bytes", disk_opens ? FormatSize(tiers->disk_->bytes()) : "unknown"}});
   }
-  if (tiers->host_ == nullptr && tiers->disk_ == nullptr) return tiers;
+  if (plan.remote.on) tiers->MakeRemote(plan.remote);
+  if (tiers->host_ == nullptr && tiers->disk_ == nullptr && tiers->remote_ == nullptr) return tiers;
   PREFIXD_ASSIGN_OR_RETURN(tiers->copier_, backend->CreateKvCopier(layout));
   tiers->loads_ = std::make_unique<ThreadExecutor>(kLoadThreads, kQueuedJobs);
   tiers->spills_ = std::make_unique<ThreadExecutor>(kSpillThreads, kQueuedJobs);
@@ -77,58 +79,107 @@ Result<std::unique_ptr<Tiers>> Tiers::Create(const TierPlan& plan, const KvLayou
 Result<uint64_t> Tiers::DeleteRecords(const std::function<bool(const RecordHead&)>& matches,
                                       const std::atomic<bool>& stop) {
   uint64_t deleted = 0;
-  if (disk_ == nullptr) return deleted;
-  if (!disk_->is_open()) return Unavailable("the disk cache is out of order: " + disk_->stats().failure);
+  if (disk_ != nullptr) {
+    if (!disk_->is_open()) return Unavailable("the disk cache is out of order: " + disk_->stats().failure);
+    PREFIXD_RETURN_IF_ERROR(DeleteFrom(disk_.get(), matches, stop, &deleted));
+    if (deleted > 0) PREFIXD_RETURN_IF_ERROR(disk_->Sync());
+  }
+  if (remote_ != nullptr) {
+    const Status status = DeleteFrom(remote_.get(), matches, stop, &deleted);
+    if (!status.ok()) return status.WithContext("remote-cache");
+  }
+  return deleted;
+}
+
+Status Tiers::DeleteFrom(BlockStore* store, const std::function<bool(const RecordHead&)>& matches,
+                         const std::atomic<bool>& stop, uint64_t* deleted) {
   Status failure;
-  const Status scanned = disk_->Scan([&](const BlockKey& key, std::string_view head) {
+  const Status scanned = store->Scan([&](const BlockKey& key, std::string_view head) {
     const DecodedHead decoded = DecodeRecordHead(std::as_bytes(std::span(head)));
     if (stop) failure = Unavailable("the daemon ends");
     if (stop || decoded.defect != RecordDefect::kNone || !matches(decoded.head)) return !stop.load();
-    failure = disk_->Delete(key);
+    failure = store->Delete(key);
     if (!failure.ok()) return false;
-    ++deleted;
-    if (on_dropped_) on_dropped_(key);
+    ++*deleted;
+    if (on_dropped_ && store == disk_.get()) on_dropped_(key);
     return true;
   });
   PREFIXD_RETURN_IF_ERROR(scanned);
-  PREFIXD_RETURN_IF_ERROR(failure);
-  if (deleted > 0) PREFIXD_RETURN_IF_ERROR(disk_->Sync());
-  return deleted;
+  return failure;
+}
+
+void Tiers::MakeRemote(const RemotePlan& plan) {
+  RemoteTier::Options options{.store = {.address = plan.address,
+                                        .fingerprint = fingerprint_,
+                                        .clock = clock_,
+                                        .max_record_bytes = RecordBytes(layout_),
+                                        .max_age_seconds = plan.max_age_seconds,
+                                        .known_keys = Limit<size_t>("remote-keys")},
+                              .write_rate = plan.write_rate,
+                              .queue_bytes = Limit<uint64_t>("remote-queue")};
+  remote_codec_ = plan.codec;
+  remote_ = std::make_unique<RemoteTier>(std::move(options));
+  if (disk_ != nullptr) mirrored_ = std::make_unique<MirroredStore>(disk_.get(), remote_.get());
+  remote_loads_ = std::make_unique<ThreadExecutor>(kLoadThreads, kQueuedJobs);
+  remote_spills_ = std::make_unique<ThreadExecutor>(kSpillThreads, kQueuedJobs);
+  const bool submitted = remote_spills_->TrySubmit(RunInBackground);
+  PREFIXD_CHECK(submitted);
+  Log(LogLevel::kInfo, "remote cache",
+      {{"store", plan.address.Name()}, {"write_rate", FormatSize(plan.write_rate)}});
+}
+
+TierTransfers::Options Tiers::TransferOptions(KvPool& pool, std::function<void()> wake) {
+  const auto block_of = [bytes = layout_.BlockBytes()](KvPool& of) {
+    return [&of, bytes](BlockId block) { return std::span(of.block(block), bytes); };
+  };
+  TierTransfers::Options options;
+  options.fingerprint = fingerprint_;
+  options.block_bytes = layout_.BlockBytes();
+  options.codec = codec_;
+  if (copier_ == nullptr) {
+    options.device_block = block_of(pool);
+  } else {
+    options.read_device = [this, &pool](BlockId from, std::span<std::byte> to) {
+      return copier_->Read(pool, from, to);
+    };
+    options.write_device = [this, &pool](std::span<const std::byte> from, BlockId to) {
+      return copier_->Write(from, pool, to);
+    };
+    options.stage = [this] { return copier_->Stage(); };
+  }
+  if (host_ != nullptr) options.host_block = block_of(*host_);
+  options.is_finite = [layout = layout_](std::span<const std::byte> block) {
+    return AllFinite(block, layout);
+  };
+  options.wake = std::move(wake);
+  options.give_way = std::this_thread::yield;
+  options.clock = clock_;
+  options.max_age_seconds = max_age_seconds_;
+  options.drops = drops_;
+  return options;
 }
 
 LowerTiers Tiers::lower_tiers() {
   if (loads_ == nullptr) return {};
   return [this](KvPool& pool, std::function<void()> wake) -> std::unique_ptr<TransferPort> {
-    const auto block_of = [bytes = layout_.BlockBytes()](KvPool& of) {
-      return [&of, bytes](BlockId block) { return std::span(of.block(block), bytes); };
-    };
-    TierTransfers::Options options;
-    options.fingerprint = fingerprint_;
-    options.block_bytes = layout_.BlockBytes();
-    options.codec = codec_;
-    if (copier_ == nullptr) {
-      options.device_block = block_of(pool);
-    } else {
-      options.read_device = [this, &pool](BlockId from, std::span<std::byte> to) {
-        return copier_->Read(pool, from, to);
-      };
-      options.write_device = [this, &pool](std::span<const std::byte> from, BlockId to) {
-        return copier_->Write(from, pool, to);
-      };
-      options.stage = [this] { return copier_->Stage(); };
-    }
-    if (host_ != nullptr) options.host_block = block_of(*host_);
-    options.is_finite = [layout = layout_](std::span<const std::byte> block) {
-      return AllFinite(block, layout);
-    };
-    options.wake = std::move(wake);
-    options.give_way = std::this_thread::yield;
-    options.clock = clock_;
-    options.max_age_seconds = max_age_seconds_;
-    options.drops = drops_;
-    return std::make_unique<TierTransfers>(
-        std::move(options), disk_.get(),
+    BlockStore* const disk = mirrored_ != nullptr ? static_cast<BlockStore*>(mirrored_.get()) : disk_.get();
+    auto local = std::make_unique<TierTransfers>(
+        TransferOptions(pool, wake), disk,
         TierTransfers::Executors{.loads = loads_.get(), .spills = spills_.get(), .copies = copies_.get()});
+    if (remote_ == nullptr) return local;
+    TierTransfers::Options options = TransferOptions(pool, wake);
+    options.codec = remote_codec_;
+    options.drops = nullptr;
+    auto remote = std::make_unique<TierTransfers>(
+        std::move(options), remote_.get(),
+        TierTransfers::Executors{
+            .loads = remote_loads_.get(), .spills = remote_spills_.get(), .copies = copies_.get()});
+    remote_->SetWake(std::move(wake));
+    // Goes with the port, after which nobody may be woken.
+    const std::shared_ptr<void> ends(nullptr, [tier = remote_.get()](void*) { tier->SetWake(nullptr); });
+    return std::make_unique<StackedTransfers>(
+        std::move(local), std::move(remote),
+        [tier = remote_.get(), ends](std::span<const BlockKey> keys) { return tier->Find(keys); });
   };
 }
 

@@ -1,5 +1,5 @@
 // Tiers: owns what lies below the device cache of a running daemon: the memory of the host tier, the disk
-// tier, and the workers that move KV. It makes the engine's TransferPort.
+// tier, the remote tier, and the workers that move KV. It makes the engine's TransferPort.
 //
 // Threads: the main thread creates it. Any thread may call the other members. It must outlive the engine.
 #pragma once
@@ -12,7 +12,10 @@
 
 #include "base/executor.h"
 #include "cache/drop_log.h"
+#include "cache/tier_transfers.h"
 #include "daemon/disk_tier.h"
+#include "daemon/mirrored_store.h"
+#include "daemon/remote_tier.h"
 #include "daemon/tier_plan.h"
 #include "engine/engine.h"
 #include "kernels/backend.h"
@@ -35,9 +38,13 @@ class Tiers {
   // For Engine::Create; empty when there is no lower tier.
   LowerTiers lower_tiers();
   DiskTierStats disk() const { return disk_ == nullptr ? DiskTierStats() : disk_->stats(); }
+  RemoteTierStats remote() const { return remote_ == nullptr ? RemoteTierStats() : remote_->stats(); }
+  // Seconds to load a block from the remote tier, measured now; 0: not known. Waits for it.
+  double ProbeRemote() const { return remote_ == nullptr ? 0 : remote_->ProbeRead(layout_.BlockBytes()); }
   // Whether the disk tier has a record under the key. Never waits for the disk.
   bool OnDisk(const BlockKey& key) const { return disk_ != nullptr && disk_->Contains(key); }
-  // Deletes the records that match, and makes that durable. Returns how many there were. Reads the heads of
+  // Deletes the records that match, also of the remote tier, and makes that durable. Returns how many there
+  // were. Reads the heads of
   // all records, and waits for the disk. Ends early, with kUnavailable, when `stop` is true. The bytes stay
   // in their segments until these are rewritten. `matches` runs on the calling thread.
   Result<uint64_t> DeleteRecords(const std::function<bool(const RecordHead&)>& matches,
@@ -50,6 +57,11 @@ class Tiers {
 
  private:
   Tiers() = default;
+  void MakeRemote(const RemotePlan& plan);
+  // The port to the host tier, the disk and the device, or from the device to the remote tier alone.
+  TierTransfers::Options TransferOptions(KvPool& pool, std::function<void()> wake);
+  Status DeleteFrom(BlockStore* store, const std::function<bool(const RecordHead&)>& matches,
+                    const std::atomic<bool>& stop, uint64_t* deleted);
 
   KvLayout layout_;
   CodecChoice codec_;
@@ -61,8 +73,11 @@ class Tiers {
   std::shared_ptr<DropLog> drops_;
   std::function<void(const BlockKey&)> on_dropped_;
   std::unique_ptr<DiskTier> disk_;
+  CodecChoice remote_codec_;
+  std::unique_ptr<RemoteTier> remote_;
+  std::unique_ptr<MirroredStore> mirrored_;  // the disk, where there is a remote tier as well
   // Destroyed first: their jobs use the other members.
-  std::unique_ptr<ThreadExecutor> loads_, spills_, copies_;
+  std::unique_ptr<ThreadExecutor> loads_, spills_, copies_, remote_loads_, remote_spills_;
 };
 
 }  // namespace prefixd

@@ -18,6 +18,7 @@ PrefixCache::Options CacheOptions(const EngineOptions& options, const ModelShape
   cache.cost_per_depth = static_cast<float>(UnitsPerPosition(model) * options.block_tokens);
   cache.host_blocks = options.host_blocks;
   cache.disk = options.disk;
+  cache.remote = options.remote;
   cache.write_through = options.write_through;
   cache.spills_slow_steps = options.spills_slow_steps;
   cache.load_policy = options.load_policy;

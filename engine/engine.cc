@@ -133,8 +133,8 @@ Result<std::unique_ptr<Engine>> Engine::Create(const EngineOptions& options, Mod
   PREFIXD_CHECK(model != nullptr && backend != nullptr && clock != nullptr);
   PREFIXD_RETURN_IF_ERROR(CheckOptions(options));
   PREFIXD_RETURN_IF_ERROR(CheckModelLimits(options, model->limits()));
-  if (!lower_tiers && (options.host_blocks > 0 || options.disk))
-    return InvalidArgument("a host or disk tier needs the code that moves KV to it");
+  if (!lower_tiers && (options.host_blocks > 0 || options.disk || options.remote))
+    return InvalidArgument("a lower tier needs the code that moves KV to it");
   const KvLayout layout = model->shape().Kv(options.block_tokens, options.kv_dtype);
   PREFIXD_ASSIGN_OR_RETURN(auto kv, KvMemory::Create(backend, layout, options.blocks));
   auto impl = std::make_unique<Impl>(options, model, clock, std::move(kv), lower_tiers);
@@ -184,7 +184,7 @@ bool Engine::idle() const { return impl_->alive.load() == 0; }
 
 // A load that is late wakes nobody: whether to wait for it on has to be asked again.
 void Engine::WaitForWork(std::chrono::nanoseconds timeout) {
-  if (impl_->all_wait && impl_->options.load_policy == LoadPolicy::kAuto)
+  if (impl_->all_wait && (impl_->options.load_policy == LoadPolicy::kAuto || impl_->options.remote))
     timeout = std::min<std::chrono::nanoseconds>(timeout, kLoadTick);
   impl_->inbox.Wait(timeout);
 }
@@ -311,7 +311,7 @@ bool Engine::Impl::LaunchStep() {
   std::vector<PlannedChunk> plan = scheduler.Plan(budget, on_admit);
   if (port != nullptr) live_stats.tier_seconds += clock->NowSeconds() - now;
   if (plan.empty()) {
-    PREFIXD_CHECK(cache.running_transfers() > 0 || masks.pending() > 0) << "requests wait for nothing";
+    PREFIXD_CHECK(cache.waits_for_tiers() || masks.pending() > 0) << "requests wait for nothing";
     all_wait = true;
     return false;
   }

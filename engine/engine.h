@@ -69,6 +69,7 @@ struct EngineOptions {
   int retained_percent = 25;   // see PrefixCache::Options
   uint32_t host_blocks = 0;    // size of the host tier; 0: there is none
   bool disk = false;           // whether there is a disk tier
+  bool remote = false;         // whether there is a remote tier
   uint64_t disk_blocks = 0;    // about as many records fit there
   bool write_through = false;  // see PrefixCache::Options
   bool spills_slow_steps = false;

@@ -8,7 +8,7 @@ void ReadCache(const PrefixCache& cache, const std::shared_ptr<const TenantCache
     stats->blocks[static_cast<size_t>(tier)] = {cache.free_blocks(tier), cache.cached_blocks(tier),
                                                 cache.leased_blocks(tier), cache.kept_blocks(tier),
                                                 cache.most_kept_blocks(tier)};
-  for (const Tier tier : {Tier::kHost, Tier::kDisk})
+  for (const Tier tier : kLowerTiers)
     stats->tier_bytes_per_second[static_cast<size_t>(tier)] = cache.load_planner().bytes_per_second(tier);
   stats->pending_disk_blocks = cache.pending_disk_blocks();
   stats->spill_cost = cache.spill_budget().cost();

@@ -44,8 +44,8 @@ struct SamplingParams {
 };
 
 // The source of the KV of a prompt token.
-enum class TokenSource : uint8_t { kComputed, kDevice, kHost, kDisk, kShared };
-inline constexpr int kTokenSources = 5;
+enum class TokenSource : uint8_t { kComputed, kDevice, kHost, kDisk, kShared, kRemote };
+inline constexpr int kTokenSources = 6;
 
 // What a token that became reusable belongs to.
 enum class WriteKind : uint8_t {

@@ -39,6 +39,7 @@ std::unique_ptr<Sequence> TakeFrom(Scheduler::SequenceList* list, RequestId id) 
 void CountCached(const PrefixCache::Acquired& got, int tokens, PromptUsage* usage) {
   const std::pair<TokenSource, int> sources[] = {
       {TokenSource::kShared, got.shared_tokens},
+      {TokenSource::kRemote, got.tier_tokens[static_cast<size_t>(Tier::kRemote)]},
       {TokenSource::kDisk, got.tier_tokens[static_cast<size_t>(Tier::kDisk)]},
       {TokenSource::kHost, got.tier_tokens[static_cast<size_t>(Tier::kHost)]},
       {TokenSource::kDevice, got.tier_tokens[static_cast<size_t>(Tier::kDevice)]}};

@@ -23,7 +23,8 @@ void BeginEvent(std::string* out, size_t fields, std::string_view type) {
 }  // namespace
 
 std::string_view MediumOf(Tier tier) {
-  static constexpr std::array<std::string_view, kTiers> kMedia = {"GPU", "CPU", "DISK"};
+  // The remote tier is not told: every worker has it.
+  static constexpr std::array<std::string_view, kTiers> kMedia = {"GPU", "CPU", "DISK", "EXTERNAL"};
   return kMedia.at(static_cast<size_t>(tier));
 }
 

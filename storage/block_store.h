@@ -46,6 +46,8 @@ struct StoreEntry {
   // What it costs to compute the content of the record again, in any unit that is the same for all records.
   // Greater than 0.
   double cost = 1;
+  // Whether requests have used or computed it more than once, or asked to keep it: so others may want it.
+  bool used_again = false;
 };
 
 // Why a store dropped a record without a Delete.

@@ -154,6 +154,23 @@ Status RedisStore::AskUsage() {
   return Status::Ok();
 }
 
+Result<double> RedisStore::ProbeRead(uint64_t bytes) {
+  const std::string name = "prefixd:probe";
+  const std::string value(bytes, 'p');
+  double best = 0;
+  PREFIXD_RETURN_IF_ERROR(CallOne({"SET", name, value, "EX", "10"}, kSmallReply, NanosFor(bytes)).status());
+  for (int tries = 0; tries < 3; ++tries) {
+    const double begun = options_.clock->NowSeconds();
+    PREFIXD_ASSIGN_OR_RETURN(const RedisReply reply,
+                             CallOne({"GET", name}, bytes + kSmallReply, NanosFor(bytes)));
+    // Another daemon may probe as well.
+    if (reply.kind != RedisReply::Kind::kText || reply.text.empty()) return WrongReply();
+    const double seconds = (options_.clock->NowSeconds() - begun) / static_cast<double>(reply.text.size());
+    best = best == 0 ? seconds : std::min(best, seconds);
+  }
+  return best * static_cast<double>(bytes);
+}
+
 // --- BlockStore ---
 
 Result<std::string> RedisStore::Get(const BlockKey& key) {

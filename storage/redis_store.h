@@ -41,7 +41,7 @@ struct RedisStoreOptions {
   int64_t max_age_seconds = 0;  // after which the server drops a record; 0: it does not
   size_t known_keys = 1 << 16;
   // For how long a key counts as there, or as not there, after the server has said so.
-  int64_t present_nanos = 60'000'000'000;
+  int64_t present_nanos = 600'000'000'000;
   int64_t absent_nanos = 2'000'000'000;
   // The longest times for connecting, for a look whether records are there, and for any other call, which
   // has some more for each byte of a record.
@@ -77,6 +77,8 @@ class RedisStore final : public BlockStore {
   Status Find(std::span<const BlockKey> keys);
   // Asks the server how much it holds, and how much it may.
   Status AskUsage();
+  // Writes a value of so many bytes, which the server drops soon, and returns the seconds to read it.
+  Result<double> ProbeRead(uint64_t bytes);
 
  private:
   using Command = RedisConnection::Command;

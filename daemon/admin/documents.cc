@@ -12,9 +12,9 @@ namespace {
 
 namespace json = boost::json;
 
-constexpr std::array<std::string_view, kTiers> kTierNames = {"device", "host", "disk"};
-constexpr std::array<std::string_view, kTokenSources> kSourceNames = {"computed", "device", "host", "disk",
-                                                                      "shared"};
+constexpr std::array<std::string_view, kTiers> kTierNames = {"device", "host", "disk", "remote"};
+constexpr std::array<std::string_view, kTokenSources> kSourceNames = {"computed", "device", "host",
+                                                                      "disk",     "shared", "remote"};
 constexpr std::array<std::string_view, kFinishReasons> kFinishNames = {"stop", "length", "cancelled",
                                                                        "error"};
 

@@ -63,11 +63,14 @@ HttpHeaders PromptUsageTracker::Headers() const {
   const auto from = [&](TokenSource source) {
     return std::to_string(sources.tokens[static_cast<size_t>(source)]);
   };
+  std::string remote;  // told where there is some: clients may know the other four alone
+  if (sources.tokens[static_cast<size_t>(TokenSource::kRemote)] > 0)
+    remote = ",remote=" + from(TokenSource::kRemote);
   return {{"x-prefixd-cached-tokens", std::to_string(usage.cached_tokens)},
           {"x-prefixd-computed-tokens", std::to_string(usage.computed_tokens())},
           {"x-prefixd-cache-source",
            "device=" + from(TokenSource::kDevice) + ",host=" + from(TokenSource::kHost) +
-               ",disk=" + from(TokenSource::kDisk) + ",shared=" + from(TokenSource::kShared)}};
+               ",disk=" + from(TokenSource::kDisk) + ",shared=" + from(TokenSource::kShared) + remote}};
 }
 
 }  // namespace prefixd

@@ -45,6 +45,7 @@ void LogRequest(const RequestRecord& record) {
        {"host_tokens", from(TokenSource::kHost)},
        {"disk_tokens", from(TokenSource::kDisk)},
        {"shared_tokens", from(TokenSource::kShared)},
+       {"remote_tokens", from(TokenSource::kRemote)},
        {"load_decisions", Decisions(record.sources.load_decisions)},
        {"load_wait_seconds", record.sources.load_wait()},
        {"generated_tokens", record.usage.completion_tokens},

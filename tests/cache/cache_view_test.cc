@@ -46,7 +46,7 @@ TEST_F(CacheViewTest, AMissIsWhereThePromptLeavesTheCache) {
   const PrefixCache::MissPlace branch = PlaceOf({1, 2, 8, 9, 5});
   EXPECT_EQ(branch.token, 2);
   EXPECT_EQ(branch.key, KeyOf({1, 2, 8, 9}));
-  EXPECT_EQ(branch.resides, (std::array{false, false, false}));
+  EXPECT_EQ(branch.resides, (std::array{false, false, false, false}));
   EXPECT_FALSE(branch.lost) << "it was never there";
   const PrefixCache::MissPlace tail = PlaceOf({1, 2, 3, 4, 5});
   EXPECT_EQ(tail.token, 4);
@@ -95,7 +95,7 @@ TEST_F(CacheViewTest, PrefixesEndWhereTheirUseFalls) {
     EXPECT_EQ(rows[0].hits, 3u);
     EXPECT_TRUE(rows[0].branches);
     EXPECT_EQ(rows[0].root, kTestRoot);
-    EXPECT_EQ(rows[0].resides, (std::array{true, false, false}));
+    EXPECT_EQ(rows[0].resides, (std::array{true, false, false, false}));
     EXPECT_EQ(rows[1].key, KeyOf(with(30)));
     EXPECT_EQ(rows[1].hits, 1u);
     EXPECT_FALSE(rows[1].branches);
@@ -103,7 +103,7 @@ TEST_F(CacheViewTest, PrefixesEndWhereTheirUseFalls) {
     EXPECT_EQ(rows[0].own_blocks, 2u);
     EXPECT_EQ(rows[1].parent, 0) << "it continues the other";
     EXPECT_EQ(rows[1].own_blocks, 1u);
-    EXPECT_EQ(rows[1].own_blocks_in, (std::array{1u, 0u, 0u}));
+    EXPECT_EQ(rows[1].own_blocks_in, (std::array{1u, 0u, 0u, 0u}));
   }
   EXPECT_EQ(Scan(10)[0].rest_blocks, 2u) << "of the prompts that were never hit";
   const std::vector<PrefixRow> one = Scan(1);

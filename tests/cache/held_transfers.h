@@ -33,6 +33,12 @@ class HeldTransfers final : public TransferPort {
   };
 
   bool OnDisk(const BlockKey& key) const override { return records.contains(key); }
+  bool OnRemote(const BlockKey& key) const override { return remote_known.contains(key); }
+  bool FindOnRemote(std::span<const BlockKey> keys) override {
+    ++questions;
+    asked.assign(keys.begin(), keys.end());
+    return remote_asks;
+  }
   std::optional<DropReason> WhyLost(const BlockKey& key) const override {
     const auto loss = losses.find(key);
     return loss == losses.end() ? std::nullopt : std::optional(loss->second);
@@ -51,6 +57,7 @@ class HeldTransfers final : public TransferPort {
   void Drop(const BlockKey& key) override {
     ++drops;
     records.erase(key);
+    remote_known.erase(key);
   }
   void Start(const Transfer& transfer) override {
     ++started_;
@@ -72,9 +79,11 @@ class HeldTransfers final : public TransferPort {
     const auto it = std::ranges::find(held_, key, &Held::key);
     ASSERT_NE(it, held_.end()) << "no transfer of " << ToHex(key) << " is running";
     finished_.push_back({.id = it->id, .result = result, .tokens = tokens, .work_seconds = work_seconds});
+    const bool lost = result == TransferResult::kMissing || result == TransferResult::kCorrupt;
     if (it->to == Tier::kDisk && result == TransferResult::kOk) records.insert(key);
-    if (it->from == Tier::kDisk && (result == TransferResult::kMissing || result == TransferResult::kCorrupt))
-      records.erase(key);
+    if (it->from == Tier::kDisk && lost) records.erase(key);
+    if (it->to == Tier::kRemote && result == TransferResult::kOk) remote_known.insert(key);
+    if (it->from == Tier::kRemote && lost) remote_known.erase(key);
     held_.erase(it);
   }
   // Ends nothing: the test reports the end by itself.
@@ -88,6 +97,10 @@ class HeldTransfers final : public TransferPort {
   }
 
   std::set<BlockKey> records;             // on the disk tier
+  std::set<BlockKey> remote_known;        // in the remote tier, as far as is known
+  bool remote_asks = false;               // what FindOnRemote says
+  int questions = 0;                      // calls of FindOnRemote
+  std::vector<BlockKey> asked;            // of the last one
   std::map<BlockKey, DropReason> losses;  // what WhyLost says
   std::map<BlockKey, DiskRetention> kept;
   size_t most_kept = SIZE_MAX;

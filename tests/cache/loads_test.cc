@@ -40,7 +40,7 @@ TEST_F(LoadsTest, ABlockComesFromTheHost) {
   EXPECT_EQ(Where(kFirst), "device host");
   const auto acquired = Acquire(lease, kFirst);
   EXPECT_EQ(acquired.state, State::kReady);
-  EXPECT_THAT(acquired.tier_tokens, ElementsAre(0, 2, 0));
+  EXPECT_THAT(acquired.tier_tokens, ElementsAre(0, 2, 0, 0));
   EXPECT_EQ(acquired.shared_tokens, 0);
   EXPECT_THAT(lease.blocks(), ElementsAre(load.to_block));
   EXPECT_EQ(stats().hit_tokens, 2u);
@@ -60,12 +60,12 @@ TEST_F(LoadsTest, ABlockComesFromTheDisk) {
   EXPECT_TRUE(load.known_tokens.empty());
   End(kFirst);
   EXPECT_EQ(Where(kFirst), "device disk");
-  EXPECT_THAT(Acquire(lease, kFirst).tier_tokens, ElementsAre(0, 0, 2));
+  EXPECT_THAT(Acquire(lease, kFirst).tier_tokens, ElementsAre(0, 0, 2, 0));
   EXPECT_THAT(lease.blocks(), ElementsAre(load.to_block));
   lease.Release();
   Poll();
   EXPECT_EQ(port_.started(), 1u) << "the disk has it already";
-  EXPECT_THAT(Serve(kFirst), ElementsAre(2, 0, 0));
+  EXPECT_THAT(Serve(kFirst), ElementsAre(2, 0, 0, 0));
 }
 
 // The path of one lease has a block in each tier. All that it needs is loaded at once.
@@ -88,10 +88,10 @@ TEST_F(LoadsTest, APrefixComesFromEveryTier) {
   End(kFirst);
   const auto two = Acquire(lease, kThird);
   EXPECT_EQ(two.state, State::kLoading);
-  EXPECT_THAT(two.tier_tokens, ElementsAre(0, 0, 4));
+  EXPECT_THAT(two.tier_tokens, ElementsAre(0, 0, 4, 0));
   EXPECT_EQ(lease.ready(), 4);
   End(kThird);
-  EXPECT_THAT(Acquire(lease, kThird).tier_tokens, ElementsAre(0, 2, 0));
+  EXPECT_THAT(Acquire(lease, kThird).tier_tokens, ElementsAre(0, 2, 0, 0));
   EXPECT_EQ(stats().hit_tokens, 6u);
 }
 
@@ -107,7 +107,7 @@ TEST_F(LoadsTest, ABlockOnTheDeviceAfterOneThatIsLoadedIsTakenFromTheDevice) {
   Lease lease = Open();
   EXPECT_EQ(Acquire(lease, kSecond).state, State::kLoading);
   End(kFirst);
-  EXPECT_THAT(Acquire(lease, kSecond).tier_tokens, ElementsAre(2, 2, 0));
+  EXPECT_THAT(Acquire(lease, kSecond).tier_tokens, ElementsAre(2, 2, 0, 0));
   End(kSecond);
   EXPECT_EQ(loads(kOk), 1u);
 }
@@ -121,11 +121,11 @@ TEST_F(LoadsTest, TwoLeasesLoadABlockOnce) {
   EXPECT_EQ(Acquire(second, kFirst).state, State::kLoading);
   EXPECT_EQ(port_.started(), 1u);
   End(kFirst);
-  EXPECT_THAT(Acquire(first, kFirst).tier_tokens, ElementsAre(0, 0, 2));
-  EXPECT_THAT(Acquire(second, kFirst).tier_tokens, ElementsAre(0, 0, 2)) << "it has waited for the load too";
+  EXPECT_THAT(Acquire(first, kFirst).tier_tokens, ElementsAre(0, 0, 2, 0));
+  EXPECT_THAT(Acquire(second, kFirst).tier_tokens, ElementsAre(0, 0, 2, 0)) << "it has waited as well";
   EXPECT_EQ(first.blocks()[0], second.blocks()[0]);
   Lease late = Open();
-  EXPECT_THAT(Acquire(late, kFirst).tier_tokens, ElementsAre(2, 0, 0));
+  EXPECT_THAT(Acquire(late, kFirst).tier_tokens, ElementsAre(2, 0, 0, 0));
   EXPECT_EQ(stats().hit_tokens, 6u);
 }
 
@@ -141,7 +141,7 @@ TEST_F(LoadsTest, ALoadGoesOnWithoutTheLeaseThatWantedIt) {
   EXPECT_EQ(cache_->cached_blocks(), 1u) << "what has been loaded";
   End(kFirst);
   EXPECT_EQ(cache_->cached_blocks(), 2u);
-  EXPECT_THAT(Serve(kSecond), ElementsAre(4, 0, 0));
+  EXPECT_THAT(Serve(kSecond), ElementsAre(4, 0, 0, 0));
 }
 
 TEST_F(LoadsTest, AFailedLoadThatNobodyWaitsForLeavesNothing) {
@@ -308,7 +308,7 @@ TEST_F(LoadsTest, WhatFollowsALostBlockIsTaken) {
   EXPECT_EQ(acquired.until, 2);
   EXPECT_EQ(acquired.tokens(), 0);
   Compute(lease, kFirst);
-  EXPECT_THAT(Acquire(lease, kSecond).tier_tokens, ElementsAre(0, 0, 2));
+  EXPECT_THAT(Acquire(lease, kSecond).tier_tokens, ElementsAre(0, 0, 2, 0));
   EXPECT_EQ(lease.blocks()[1], loaded);
   EXPECT_EQ(stats().committed_blocks, 1u);
 }
@@ -325,12 +325,12 @@ TEST_F(LoadsTest, AfterALoadTheLeaseWaitsForTheOneThatComputesTheRest) {
   EXPECT_EQ(Acquire(first, kSecond).state, State::kReady);
   const auto waiting = Acquire(second, kSecond);
   EXPECT_EQ(waiting.state, State::kWaiting);
-  EXPECT_THAT(waiting.tier_tokens, ElementsAre(0, 0, 2));
+  EXPECT_THAT(waiting.tier_tokens, ElementsAre(0, 0, 2, 0));
   Compute(first, kSecond);
   const auto acquired = Acquire(second, kSecond);
   EXPECT_EQ(acquired.state, State::kReady);
   EXPECT_EQ(acquired.shared_tokens, 2);
-  EXPECT_THAT(acquired.tier_tokens, ElementsAre(0, 0, 0));
+  EXPECT_THAT(acquired.tier_tokens, ElementsAre(0, 0, 0, 0));
 }
 
 }  // namespace

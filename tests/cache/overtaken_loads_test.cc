@@ -99,7 +99,7 @@ TEST_F(SplitLoadsTest, WhatTheOvertakenLoadBringsIsKept) {
   cache_->CheckInvariants();
   EndLoads(0, 4);
   EXPECT_EQ(cache_->cached_blocks(), 4u);
-  EXPECT_THAT(Serve(Prompt(4)), ElementsAre(8, 0, 0));
+  EXPECT_THAT(Serve(Prompt(4)), ElementsAre(8, 0, 0, 0));
 }
 
 TEST_F(SplitLoadsTest, WithoutAnEstimateOfComputingItWaitsForASecond) {
@@ -128,7 +128,7 @@ TEST_F(SplitLoadsTest, AForcedLoadIsWaitedForHoweverLateItIs) {
 TEST_F(SplitLoadsTest, AForcedRecomputeLoadsNothing) {
   MakeDisk(3, 1e-6, {.blocks = 40, .load_policy = LoadPolicy::kRecompute});
   Poll(10);
-  EXPECT_THAT(Serve(Prompt(3)), ElementsAre(0, 0, 0));
+  EXPECT_THAT(Serve(Prompt(3)), ElementsAre(0, 0, 0, 0));
   EXPECT_EQ(port_.started(), 0u);
 }
 

@@ -27,7 +27,7 @@ TEST_F(SplitLoadsTest, TheFrontIsComputedWhileTheBackIsLoaded) {
   const auto loaded = Acquire(lease, Prompt(10));
   EXPECT_EQ(loaded.state, State::kReady);
   EXPECT_EQ(loaded.until, 20);
-  EXPECT_THAT(loaded.tier_tokens, ElementsAre(0, 0, 10));
+  EXPECT_THAT(loaded.tier_tokens, ElementsAre(0, 0, 10, 0));
   EXPECT_EQ(decisions(LoadDecision::kSplit), 1u);
   EXPECT_EQ(stats().committed_blocks, 5u);
   lease.Release();
@@ -113,7 +113,7 @@ TEST_F(SplitLoadsTest, ABlockThatComesIntoTheComputedPartIsTaken) {
   EXPECT_EQ(Acquire(writer, Prompt(3)).state, State::kReady);
   Compute(writer, Prompt(3));
   const auto acquired = Acquire(lease, Prompt(10));
-  EXPECT_THAT(acquired.tier_tokens, ElementsAre(6, 0, 0));
+  EXPECT_THAT(acquired.tier_tokens, ElementsAre(6, 0, 0, 0));
   EXPECT_EQ(acquired.until, 10);
   EXPECT_EQ(lease.blocks()[0], writer.blocks()[0]);
   Compute(lease, Prompt(5));

@@ -72,10 +72,10 @@ TEST(Metrics, EveryNameAndLabelIsPresentAtZeroFromTheStart) {
   for (const char* reason : {"stop", "length", "abort", "error"}) {
     expect("vllm:request_success_total{model_name=\"demo\",finished_reason=\"" + std::string(reason) + "\"}");
   }
-  for (const char* source : {"computed", "device", "host", "disk", "shared"}) {
+  for (const char* source : {"computed", "device", "host", "disk", "shared", "remote"}) {
     expect("prefixd_prompt_tokens_total{source=\"" + std::string(source) + "\"}");
   }
-  for (const char* source : {"computed", "device", "host", "disk", "shared"}) {
+  for (const char* source : {"computed", "device", "host", "disk", "shared", "remote"}) {
     expect("prefixd_repeated_prompt_tokens_total{source=\"" + std::string(source) + "\"}");
   }
   for (const char* part : {"prompt", "answer", "again"}) {
@@ -91,8 +91,8 @@ TEST(Metrics, EveryNameAndLabelIsPresentAtZeroFromTheStart) {
     expect("prefixd_unanswered_tokens_total{kind=\"" + std::string(kind) + "\"}");
   }
   for (const char* reason :
-       {"never_seen", "evicted_device", "evicted_host", "evicted_disk", "block_tail", "other_tenant",
-        "expired", "corrupt", "load_slower", "template_diverged", "disabled"}) {
+       {"never_seen", "evicted_device", "evicted_host", "evicted_disk", "evicted_remote", "block_tail",
+        "other_tenant", "expired", "corrupt", "load_slower", "template_diverged", "disabled"}) {
     expect("prefixd_cache_miss_tokens_total{reason=\"" + std::string(reason) + "\"}");
   }
   for (const char* kind :
@@ -133,7 +133,17 @@ TEST(Metrics, EveryNameOfTransfersAndOfTheProcessIsPresentAtZeroFromTheStart) {
   }
   for (const std::string type : {"stored", "removed", "cleared"})
     expect("prefixd_kv_events_total{type=\"" + type + "\"}");
+  for (const char* name :
+       {"prefixd_tier_bytes", "prefixd_tier_capacity_bytes", "prefixd_tier_read_bytes_total",
+        "prefixd_tier_written_bytes_total", "prefixd_tier_bytes_per_second"})
+    expect(name + std::string("{tier=\"remote\"}"));
+  for (const std::string result : {"written", "present", "queue", "full", "failed"})
+    expect("prefixd_remote_writes_total{result=\"" + result + "\"}");
+  expect("prefixd_tier_errors_total{tier=\"remote\",kind=\"read\"}");
+  expect("prefixd_load_decisions_total{tier=\"remote\",decision=\"load\"}");
   for (const char* name : {"prefixd_spill_pending_bytes",
+                           "prefixd_remote_finds_total",
+                           "prefixd_remote_failures_total",
                            "prefixd_disk_rewritten_bytes_total",
                            "prefixd_tier_engine_seconds_total",
                            "prefixd_load_seconds_count",
@@ -270,18 +280,26 @@ TEST(Metrics, EachTierShowsItsOwnNumbers) {
   engine.blocks[0] = {.free = 1, .cached = 2, .leased = 3};
   engine.blocks[1] = {.free = 10, .cached = 20, .leased = 30};
   engine.cache.evicted_blocks = {4, 40};
-  engine.transfers.read_bytes = {5, 50, 500};
+  engine.transfers.read_bytes = {5, 50, 500, 5000};
   engine.transfers.written_bytes = {6, 60, 600};  // the last one is shown once it is durable
   snapshot.disk = {.on = true, .bytes = 7000, .capacity = 8000};
   snapshot.disk.store.records = 9;
   snapshot.disk.store.written_bytes = 550;
   snapshot.disk.store.evicted_records = 400;
+  snapshot.remote = {.on = true, .bytes = 70'000, .capacity = 80'000, .written_bytes = 660};
+  snapshot.remote.writes = {1, 2, 3, 4, 5};
   const auto samples = ParseExposition(RenderMetrics(snapshot));
   const auto expect = [&](const std::string& name, double device, double host, double disk) {
     EXPECT_EQ(samples.at(Of(name, "device")), device) << name;
     EXPECT_EQ(samples.at(Of(name, "host")), host) << name;
     EXPECT_EQ(samples.at(Of(name, "disk")), disk) << name;
   };
+  EXPECT_EQ(samples.at(Of("prefixd_tier_bytes", "remote")), 70'000);
+  EXPECT_EQ(samples.at(Of("prefixd_tier_capacity_bytes", "remote")), 80'000);
+  EXPECT_EQ(samples.at(Of("prefixd_tier_written_bytes_total", "remote")), 660);
+  EXPECT_EQ(samples.at(Of("prefixd_tier_read_bytes_total", "remote")), 5000);
+  EXPECT_EQ(samples.at("prefixd_remote_writes_total{result=\"written\"}"), 1);
+  EXPECT_EQ(samples.at("prefixd_remote_writes_total{result=\"failed\"}"), 5);
   expect("prefixd_tier_bytes", 500, 5000, 7000);
   expect("prefixd_tier_capacity_bytes", 600, 6000, 8000);
   expect("prefixd_tier_evictions_total", 4, 40, 400);

@@ -45,6 +45,12 @@ TEST(ReadyChecks, ATierThatFailsSaysWhy) {
   EXPECT_THAT(check(3), Pair("disk", "ok"));
   disk.failure = "no space left";
   EXPECT_THAT(check(3), Pair("disk", "failed: no space left"));
+  EXPECT_EQ(ReadyChecksOf(ServerPhase::kServing, stats, disk).size(), 4u) << "there is no remote tier";
+  RemoteTierStats remote{.on = true};
+  const auto remote_check = [&] { return ReadyChecksOf(ServerPhase::kServing, stats, disk, {}, remote)[4]; };
+  EXPECT_THAT(remote_check(), Pair("remote", "ok"));
+  remote.failure = "it has not answered in time";
+  EXPECT_THAT(remote_check(), Pair("remote", "failed: it has not answered in time"));
 }
 
 }  // namespace

@@ -52,7 +52,8 @@ FAULTS = {
               ["--older-than is not an option of prefixd; it belongs to prefixd purge"]),
     "json": (ONCE + "--json", 2, ["--json is not an option of prefixd; it belongs to prefixd validate"]),
     "twice serve": (ONCE + "serve", 2, ["'serve' is not an option of prefixd"]),
-    "later flag": (ONCE + "--remote-cache x", 2, ["--remote-cache is not implemented in this version"]),
+    "later flag": (ONCE + "--remote-write-through", 2,
+                   ["--remote-write-through is not implemented in this version"]),
     # values
     "model without": ("serve --model", 2, ["--model has no value: give --model PATH, or --model=PATH"]),
     "flag as value": ("serve --threads --model m", 2, ["--threads has no value: give --threads N"]),

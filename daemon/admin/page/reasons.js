@@ -6,6 +6,7 @@ export const REASONS = {
                    'add a lower tier. The bars below say what that would find.'],
   evicted_host: ['evicted from host memory', 'Enlarge --host-cache, or add a disk tier.'],
   evicted_disk: ['evicted from the disk', 'Enlarge --disk-cache.'],
+  evicted_remote: ['dropped by the remote cache', 'Give the store of --remote-cache more memory.'],
   block_tail: ['end of a block', 'The last tokens of prompts, which fill no block. Normal.'],
   other_tenant: ['another tenant has it', 'Tenants share nothing. Give requests of one team one tenant.'],
   expired: ['too old on the disk', 'Records outlived --disk-max-age.'],

@@ -14,8 +14,9 @@ namespace {
 
 namespace json = boost::json;
 
-constexpr std::string_view kTierNames[kTiers] = {"device", "host", "disk"};
-constexpr std::string_view kSourceNames[kTokenSources] = {"computed", "device", "host", "disk", "shared"};
+constexpr std::string_view kTierNames[kTiers] = {"device", "host", "disk", "remote"};
+constexpr std::string_view kSourceNames[kTokenSources] = {"computed", "device", "host",
+                                                          "disk",     "shared", "remote"};
 
 // The template or the tokenization of the conversation differs from what the earlier request left.
 bool Diverged(const PromptRecord& record) {

@@ -19,7 +19,8 @@ std::string Before(const std::optional<double>& when, double scheduled) {
 }
 
 std::string_view LowestTier(const PrefixCache::MissPlace& place) {
-  return place.resides[1] ? "host memory" : "the disk";
+  if (place.resides[1]) return "host memory";
+  return place.resides[3] && !place.resides[2] ? "the remote cache" : "the disk";
 }
 
 }  // namespace
@@ -38,6 +39,9 @@ std::string MissSentence(const FirstMiss& miss, double scheduled) {
     case MissReason::kEvictedDisk:
       return "The disk evicted the block" + (since.empty() ? std::string() : "; memory had lost it" + since) +
              ".";
+    case MissReason::kEvictedRemote:
+      return "The remote cache had the block and has dropped it" +
+             (since.empty() ? std::string() : "; memory had lost it" + since) + ".";
     case MissReason::kBlockTail:
       return place.resides[0] ? "The block is in the device cache; the last token of a prompt is always "
                                 "computed."
@@ -47,7 +51,7 @@ std::string MissSentence(const FirstMiss& miss, double scheduled) {
     case MissReason::kExpired:
       return "The record of the block on the disk was older than disk-max-age allows.";
     case MissReason::kCorrupt:
-      return "The only copy of the block, on the disk, was damaged.";
+      return "The only copy of the block, on the disk or in the remote cache, was damaged.";
     case MissReason::kLoadSlower:
       return "The block is in " + std::string(LowestTier(place)) +
              ", but to load it was slower than to compute it, or failed.";

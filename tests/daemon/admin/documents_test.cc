@@ -124,7 +124,8 @@ TEST(Documents, PrefixesAreATreeAndSayWhatIsHeldBack) {
   EXPECT_TRUE(rows.at(0).at("parent").is_null());
   EXPECT_EQ(rows.at(1).at("parent"), json::value(0));
   EXPECT_EQ(rows.at(1).at("own_tokens"), json::value(32));
-  EXPECT_EQ(rows.at(1).at("own_blocks"), json::value({{"device", 1}, {"host", 0}, {"disk", 2}}));
+  EXPECT_EQ(rows.at(1).at("own_blocks"),
+            json::value({{"device", 1}, {"host", 0}, {"disk", 2}, {"remote", 0}}));
   EXPECT_EQ(
       document.at("held_back"),
       (json::object{{"prefixes", 5}, {"nodes", 86}, {"tenants", json::object()}, {"other_tenants", 3}}));

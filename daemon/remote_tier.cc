@@ -1,0 +1,281 @@
+#include "daemon/remote_tier.h"
+
+#include <pthread.h>
+
+#include <algorithm>
+#include <chrono>
+#include <utility>
+
+#include "base/background_thread.h"
+#include "base/log.h"
+
+namespace prefixd {
+namespace {
+
+constexpr size_t kMostQuestions = 64;  // that wait
+constexpr std::chrono::milliseconds kAskTick{500};
+constexpr int64_t kUsageNanos = 5'000'000'000;  // from one look at what the server holds to the next
+constexpr int64_t kFullNanos = 10'000'000'000;
+constexpr std::chrono::milliseconds kRateTick{20};
+constexpr double kBurstSeconds = 0.5;
+
+Status LeftAlone() { return Unavailable("the remote cache has failed, and is left alone for a while"); }
+
+}  // namespace
+
+RemoteTier::RemoteTier(Options options)
+    : options_(std::move(options)), clock_(*options_.store.clock), store_(options_.store) {
+  stats_.on = true;
+  asks_ = std::thread([this] { Ask(); });
+  pthread_setname_np(asks_.native_handle(), "prefixd-ask");
+  writes_ = std::thread([this] { Write(); });
+  pthread_setname_np(writes_.native_handle(), "prefixd-remote");
+}
+
+RemoteTier::~RemoteTier() {
+  {
+    MutexLock lock(mutex_);
+    stopping_ = true;
+  }
+  changed_.NotifyAll();
+  asks_.join();
+  writes_.join();
+}
+
+void RemoteTier::SetWake(std::function<void()> wake) {
+  MutexLock lock(mutex_);
+  wake_ = std::move(wake);
+}
+
+// --- The circuit breaker ---
+
+// A store that is full, or lacks a record, works.
+void RemoteTier::Note(const Status& status, int64_t began) {
+  const bool fails = status.code() == Code::kIo || status.code() == Code::kUnavailable;
+  if (!fails && !IsPaused()) pause_.Succeeded();
+  if (fails) pause_.Failed(began, clock_.NowNanos());
+  MutexLock lock(mutex_);
+  if (fails) ++stats_.failures;
+  if (fails && failure_.empty())
+    Log(LogLevel::kError, "the remote cache fails; requests are served without it",
+        {{"store", options_.store.address.Name()}, {"error", status.message()}});
+  if (!fails && !failure_.empty() && !IsPaused()) {
+    failure_.clear();
+    Log(LogLevel::kInfo, "the remote cache works again", {{"store", options_.store.address.Name()}});
+  }
+  if (fails) failure_ = status.message();
+}
+
+// --- BlockStore ---
+
+Result<std::string> RemoteTier::Get(const BlockKey& key) {
+  if (IsPaused()) return LeftAlone();
+  const int64_t began = clock_.NowNanos();
+  Result<std::string> record = store_.Get(key);
+  Note(record.status(), began);
+  return record;
+}
+
+bool RemoteTier::Contains(const BlockKey& key) const { return !IsPaused() && store_.Contains(key); }
+
+Status RemoteTier::Delete(const BlockKey& key) {
+  {
+    MutexLock lock(mutex_);
+    const auto waiting = std::ranges::find(queue_, key, &StoreEntry::key);
+    if (waiting != queue_.end()) {
+      queued_bytes_ -= waiting->record.size();
+      queued_.erase(key);
+      queue_.erase(waiting);
+    }
+  }
+  if (store_.Knows(key) == false) return Status::Ok();
+  if (IsPaused()) return LeftAlone();
+  const int64_t began = clock_.NowNanos();
+  const Status status = store_.Delete(key);
+  Note(status, began);
+  return status;
+}
+
+Status RemoteTier::Scan(const Visitor& visitor) {
+  if (IsPaused()) return LeftAlone();
+  const int64_t began = clock_.NowNanos();
+  const Status status = store_.Scan(visitor);
+  Note(status, began);
+  return status;
+}
+
+// --- Questions ---
+
+bool RemoteTier::Find(std::span<const BlockKey> keys) {
+  if (IsPaused()) return false;
+  while (!keys.empty()) {
+    const std::optional<bool> known = store_.Knows(keys.front());
+    if (known == false) return false;
+    if (!known) break;
+    keys = keys.subspan(1);
+  }
+  if (keys.empty()) return false;
+  {
+    MutexLock lock(mutex_);
+    if (asked_.contains(keys.front())) return true;
+    if (questions_.size() >= kMostQuestions) return false;
+    asked_.insert(keys.front());
+    questions_.emplace_back(keys.begin(), keys.end());
+  }
+  changed_.NotifyAll();
+  return true;
+}
+
+void RemoteTier::Ask() {
+  int64_t usage_at = 0;
+  while (true) {
+    std::vector<BlockKey> keys;
+    {
+      MutexLock lock(mutex_);
+      if (stopping_) return;
+      const bool looks = !IsPaused() && (clock_.NowNanos() >= usage_at || !failure_.empty());
+      if (questions_.empty() && !looks) {
+        changed_.WaitFor(mutex_, kAskTick);
+        continue;
+      }
+      if (!questions_.empty()) {
+        keys = std::move(questions_.front());
+        questions_.pop_front();
+        ++stats_.finds;
+      }
+    }
+    const int64_t began = clock_.NowNanos();
+    if (keys.empty()) {
+      Note(store_.AskUsage(), began);
+      usage_at = began + kUsageNanos;
+      continue;
+    }
+    if (!IsPaused()) Note(store_.Find(keys), began);
+    MutexLock lock(mutex_);
+    asked_.erase(keys.front());
+    if (wake_) wake_();
+  }
+}
+
+// --- Writes ---
+
+bool RemoteTier::Wants(const BlockKey& key) const {
+  if (IsPaused() || store_.Contains(key)) return false;
+  MutexLock lock(mutex_);
+  return !queued_.contains(key);
+}
+
+void RemoteTier::Count(RemoteWrite result) {
+  MutexLock lock(mutex_);
+  ++stats_.writes[static_cast<size_t>(result)];
+}
+
+// kResourceExhausted: some of them are dropped.
+Status RemoteTier::PutBatch(std::vector<StoreEntry> batch) {
+  const bool paused = IsPaused();
+  bool dropped = false;
+  for (StoreEntry& entry : batch) {
+    const bool present = store_.Contains(entry.key);
+    const uint64_t bytes = entry.record.size();
+    MutexLock lock(mutex_);
+    if (queued_.contains(entry.key)) continue;
+    const bool has_room = queued_bytes_ == 0 || queued_bytes_ + bytes <= options_.queue_bytes;
+    if (!present && !paused && has_room) {
+      queued_.insert(entry.key);
+      queued_bytes_ += bytes;
+      queue_.push_back(std::move(entry));
+      continue;
+    }
+    const RemoteWrite result = present  ? RemoteWrite::kPresent
+                               : paused ? RemoteWrite::kFailed
+                                        : RemoteWrite::kQueue;
+    ++stats_.writes[static_cast<size_t>(result)];
+    dropped = dropped || !present;
+  }
+  changed_.NotifyAll();
+  return dropped ? ResourceExhausted("the remote cache takes no more records now") : Status::Ok();
+}
+
+void RemoteTier::Write() {
+  RunInBackground();
+  while (true) {
+    StoreEntry entry;
+    {
+      MutexLock lock(mutex_);
+      while (queue_.empty() && !stopping_) changed_.Wait(mutex_);
+      if (stopping_) return;
+      entry = std::move(queue_.front());
+      queue_.pop_front();
+    }
+    WriteOne(entry);
+    MutexLock lock(mutex_);
+    queued_.erase(entry.key);
+    queued_bytes_ -= entry.record.size();
+  }
+}
+
+void RemoteTier::WriteOne(const StoreEntry& entry) {
+  if (IsPaused()) return Count(RemoteWrite::kFailed);
+  int64_t began = clock_.NowNanos();
+  const Status found = store_.Find(std::span(&entry.key, 1));
+  Note(found, began);
+  if (!found.ok()) return Count(RemoteWrite::kFailed);
+  if (store_.Contains(entry.key)) return Count(RemoteWrite::kPresent);
+  {
+    MutexLock lock(mutex_);
+    if (clock_.NowNanos() < full_until_) {
+      ++stats_.writes[static_cast<size_t>(RemoteWrite::kFull)];
+      return;
+    }
+  }
+  if (!WaitForRate(entry.record.size())) return;
+  began = clock_.NowNanos();
+  const Status put = store_.Put(entry.key, entry.record);
+  Note(put, began);
+  MutexLock lock(mutex_);
+  const bool is_full = put.code() == Code::kResourceExhausted;
+  const RemoteWrite result = put.ok()  ? RemoteWrite::kWritten
+                             : is_full ? RemoteWrite::kFull
+                                       : RemoteWrite::kFailed;
+  ++stats_.writes[static_cast<size_t>(result)];
+  if (put.ok()) stats_.written_bytes += entry.record.size();
+  if (is_full) full_until_ = clock_.NowNanos() + kFullNanos;
+}
+
+// What was not written in the last half second may be written at once; a record goes when the allowance is
+// above 0, which it then takes below.
+bool RemoteTier::WaitForRate(uint64_t bytes) {
+  const auto rate = static_cast<double>(options_.write_rate);
+  while (true) {
+    const int64_t now = clock_.NowNanos();
+    allowance_ += static_cast<double>(now - allowed_nanos_) * 1e-9 * rate;
+    allowance_ = std::min(allowance_, kBurstSeconds * rate);
+    allowed_nanos_ = now;
+    if (allowance_ > 0) break;
+    MutexLock lock(mutex_);
+    if (stopping_) return false;
+    changed_.WaitFor(mutex_, kRateTick);
+  }
+  allowance_ -= static_cast<double>(bytes);
+  return true;
+}
+
+// --- Figures ---
+
+double RemoteTier::ProbeRead(uint64_t bytes) {
+  const int64_t began = clock_.NowNanos();
+  const Result<double> seconds = store_.ProbeRead(bytes);
+  Note(seconds.status(), began);
+  return seconds.ok() ? *seconds : 0;
+}
+
+RemoteTierStats RemoteTier::stats() const {
+  MutexLock lock(mutex_);
+  RemoteTierStats stats = stats_;
+  stats.failure = failure_;
+  stats.bytes = store_.bytes();
+  stats.capacity = store_.capacity() == UINT64_MAX ? 0 : store_.capacity();
+  return stats;
+}
+
+}  // namespace prefixd

@@ -1,0 +1,127 @@
+// RemoteTier: owns the remote tier of a running daemon: the RedisStore of --remote-cache, what is asked of it
+// and written to it in the background, and a circuit breaker. To the engine it is a BlockStore.
+//
+//   Find          asks in the background which records the store has; Contains says what is known.
+//   PutBatch      puts records into a bounded queue. They are written in the background: those that the store
+//                 does not have already, at most a stated number of bytes per second.
+//
+// After a call that failed, the store is left alone for a second, and for twice as long after each further
+// failure, up to 30 seconds (cache/read_pause.h): Contains says no, nothing is asked or read, and what is to
+// be written is dropped. A store that is full gets no records for 10 seconds.
+//
+// Threads: any thread may call the members. It has two threads: one asks, one writes.
+//
+// Invariants
+//   1. Contains, Find and PutBatch never wait for the store.
+//   2. The queue has at most `queue_bytes` bytes of records, and each key once. What has no room is dropped
+//      and counted.
+//   3. `wake` is not called after SetWake has replaced it.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <span>
+#include <string>
+#include <thread>
+#include <unordered_set>
+#include <vector>
+
+#include "base/mutex.h"
+#include "cache/read_pause.h"
+#include "storage/redis_store.h"
+
+namespace prefixd {
+
+// What became of records that were to be written. prefixd_remote_writes_total has a label for each, in the
+// same order.
+enum class RemoteWrite : uint8_t {
+  kWritten,
+  kPresent,  // the store had it
+  kQueue,    // there was no room in the queue, because writes are limited or the store is slow
+  kFull,     // the store is full
+  kFailed,   // the store failed, or is left alone after a failure
+};
+inline constexpr int kRemoteWrites = 5;
+
+struct RemoteTierStats {
+  bool on = false;
+  std::string failure;    // why it is left alone, or was just now; empty: it works
+  uint64_t bytes = 0;     // of the server, whatever it holds
+  uint64_t capacity = 0;  // 0: it has no limit, or has not said
+  uint64_t written_bytes = 0;
+  std::array<uint64_t, kRemoteWrites> writes{};
+  uint64_t finds = 0;     // questions which records there are
+  uint64_t failures = 0;  // calls that failed
+};
+
+class RemoteTier final : public BlockStore {
+ public:
+  struct Options {
+    RedisStoreOptions store;
+    uint64_t write_rate = 64 << 20;   // bytes per second
+    uint64_t queue_bytes = 64 << 20;  // a record that is larger is written as well, alone
+  };
+  explicit RemoteTier(Options options);
+  ~RemoteTier() override;
+
+  Result<std::string> Get(const BlockKey& key) override;
+  bool Contains(const BlockKey& key) const override;
+  Status PutBatch(std::vector<StoreEntry> batch) override;
+  // Asks nothing of a store that has no such record, as far as is known.
+  Status Delete(const BlockKey& key) override;
+  Status Sync() override { return Status::Ok(); }
+  Status Scan(const Visitor& visitor) override;
+  uint64_t bytes() const override { return store_.bytes(); }
+  uint64_t capacity() const override { return store_.capacity(); }
+  uint64_t max_record_bytes() const override { return store_.max_record_bytes(); }
+
+  // Whether a record would be written: it is not known to be there, nor on its way.
+  bool Wants(const BlockKey& key) const;
+  // See TransferPort::FindOnRemote.
+  bool Find(std::span<const BlockKey> keys);
+  // Called whenever a Find has ended; may be empty.
+  void SetWake(std::function<void()> wake);
+  // Seconds to read a record of `bytes` bytes, measured now; 0: it cannot be. Waits for the store.
+  double ProbeRead(uint64_t bytes);
+
+  RemoteTierStats stats() const;
+
+ private:
+  bool IsPaused() const { return pause_.IsOn(clock_); }
+  // Takes note of the end of a call that began at that time.
+  void Note(const Status& status, int64_t began);
+  void Count(RemoteWrite result);
+  // The thread that asks.
+  void Ask();
+  // The thread that writes.
+  void Write();
+  void WriteOne(const StoreEntry& entry);
+  // Waits until `bytes` more may be written. Returns false when the tier is being destroyed.
+  bool WaitForRate(uint64_t bytes);
+
+  const Options options_;
+  const Clock& clock_;
+  RedisStore store_;
+  ReadPause pause_;
+  mutable Mutex mutex_;
+  CondVar changed_;
+  bool stopping_ GUARDED_BY(mutex_) = false;
+  std::function<void()> wake_ GUARDED_BY(mutex_);
+  std::deque<std::vector<BlockKey>> questions_ GUARDED_BY(mutex_);
+  std::unordered_set<BlockKey> asked_
+      GUARDED_BY(mutex_);  // the first keys of questions, and of that asked now
+  std::deque<StoreEntry> queue_ GUARDED_BY(mutex_);
+  std::unordered_set<BlockKey> queued_ GUARDED_BY(mutex_);  // keys of the queue, and of what is written now
+  uint64_t queued_bytes_ GUARDED_BY(mutex_) = 0;
+  int64_t full_until_ GUARDED_BY(mutex_) = 0;  // no writes before: the store was full
+  std::string failure_ GUARDED_BY(mutex_);
+  RemoteTierStats stats_ GUARDED_BY(mutex_);  // the counters
+  // The writing thread.
+  double allowance_ = 0;  // bytes
+  int64_t allowed_nanos_ = 0;
+  std::thread asks_, writes_;
+};
+
+}  // namespace prefixd
