@@ -83,7 +83,8 @@ FAULTS = {
     "variable": ("PREFIXD_THREADS=many " + ONCE, 2, ["PREFIXD_THREADS: 'many' is not a whole number"]),
     "variable's range": ("PREFIXD_MAX_QUEUE=0 " + ONCE, 2,
               ["PREFIXD_MAX_QUEUE: '0' is out of range; it takes"]),
-    "later variable": ("PREFIXD_REMOTE_CACHE=x " + ONCE, 2, ["PREFIXD_REMOTE_CACHE is not implemented"]),
+    "later variable": ("PREFIXD_REMOTE_WRITE_THROUGH=1 " + ONCE, 2,
+                       ["PREFIXD_REMOTE_WRITE_THROUGH is not implemented"]),
     "variable's power": ("PREFIXD_BLOCK_TOKENS=24 " + ONCE, 2, ["PREFIXD_BLOCK_TOKENS: 24 is not a power"]),
     # the file
     "no file": (ONCE + "--config /nowhere.toml", 2,
