@@ -1,6 +1,9 @@
 #include "events/block_index.h"
 
+#include <bit>
 #include <utility>
+
+#include "base/check.h"
 
 namespace prefixd {
 namespace {
@@ -21,12 +24,57 @@ const BlockIndex::Entry* BlockIndex::Add(const BlockKey& key, Block block, Tier 
   return &*it;
 }
 
+std::vector<const BlockIndex::Entry*> BlockIndex::Tell(const BlockKey& key) {
+  const auto it = blocks_.find(key);
+  PREFIXD_CHECK(it != blocks_.end() && !it->second.told);
+  if (!it->second.is_first()) {
+    const auto parent = blocks_.find(it->second.parent);
+    if (parent == blocks_.end() || !parent->second.told) {
+      const bool is_new = std::has_single_bit(it->second.tiers);  // else it waits already
+      if (is_new) waiting_[it->second.parent].push_back(key);
+      return {};
+    }
+  }
+  it->second.told = true;
+  std::vector<const Entry*> told = {&*it};
+  for (size_t i = 0; i < told.size(); ++i) {
+    const auto found = waiting_.extract(told[i]->first);
+    if (found.empty()) continue;
+    for (const BlockKey& child : found.mapped()) {
+      Entry& entry = *blocks_.find(child);
+      entry.second.told = true;
+      told.push_back(&entry);
+    }
+  }
+  return told;
+}
+
+void BlockIndex::TellAll() {
+  waiting_.clear();
+  for (Entry& entry : blocks_) entry.second.told = false;
+  VisitRuns([this](std::span<const Entry* const> run) {
+    for (const Entry* entry : run) blocks_.find(entry->first)->second.told = true;
+  });
+  for (const Entry& entry : blocks_)
+    if (!entry.second.told) waiting_[entry.second.parent].push_back(entry.first);
+}
+
 bool BlockIndex::Remove(const BlockKey& key, Tier tier) {
   const auto it = blocks_.find(key);
   if (it == blocks_.end() || (it->second.tiers & Bit(tier)) == 0) return false;
+  const bool told = it->second.told;
   it->second.tiers &= static_cast<uint8_t>(~Bit(tier));
-  if (it->second.tiers == 0) blocks_.erase(it);
-  return true;
+  if (it->second.tiers != 0) return told;
+  const auto waits = waiting_.find(it->second.parent);
+  if (!told && waits != waiting_.end() && std::erase(waits->second, key) > 0 && waits->second.empty())
+    waiting_.erase(waits);
+  blocks_.erase(it);
+  return told;
+}
+
+void BlockIndex::Clear() {
+  blocks_.clear();
+  waiting_.clear();
 }
 
 void BlockIndex::VisitRuns(const Visitor& visit) const {
@@ -66,7 +114,8 @@ size_t BlockIndex::MaxMemoryBytes(size_t blocks, int block_tokens) {
   constexpr size_t kEntry = sizeof(Entry) + 2 * sizeof(void*) + kHeap + 3 * sizeof(void*);
   constexpr size_t kChildren =
       sizeof(BlockKey) + sizeof(std::vector<const Entry*>) + 6 * sizeof(void*) + 2 * kHeap;
-  return blocks * (kEntry + kChildren + kHeap + static_cast<size_t>(block_tokens) * sizeof(TokenId));
+  // As many blocks may wait for their parents.
+  return blocks * (kEntry + 2 * kChildren + kHeap + static_cast<size_t>(block_tokens) * sizeof(TokenId));
 }
 
 }  // namespace prefixd

@@ -99,10 +99,18 @@ void EventPublisher::Store(ResidencyChange change) {
       change.key, {.parent = change.parent, .root = change.root, .tokens = std::move(change.tokens)},
       change.tier);
   if (entry == nullptr || report_ != 0) return;
-  const bool follows = !stored_.empty() && tier_ == change.tier && stored_.size() < kMostRun &&
+  if (entry->second.told) return Gather(entry, change.tier);
+  for (const BlockIndex::Entry* told : index_.Tell(entry->first)) {
+    for (int t = 0; t < kTiers; ++t)
+      if ((told->second.tiers >> t & 1) != 0) Gather(told, static_cast<Tier>(t));
+  }
+}
+
+void EventPublisher::Gather(const BlockIndex::Entry* entry, Tier tier) {
+  const bool follows = !stored_.empty() && tier_ == tier && stored_.size() < kMostRun &&
                        stored_.back()->first == entry->second.parent;
   if (!follows) Flush();
-  tier_ = change.tier;
+  tier_ = tier;
   stored_.push_back(entry);
 }
 
@@ -166,6 +174,7 @@ std::vector<std::string> EventPublisher::Snapshot(size_t batch_bytes) const {
 void EventPublisher::SendSnapshot() {
   Flush();
   Send();
+  index_.TellAll();
   for (std::string& payload : Snapshot(kBatchBytes)) SendPayload(std::move(payload));
   asked_ = false;
   last_snapshot_ = Now();

@@ -75,7 +75,8 @@ class EventPublisher {
   void TakeChanges();
   void Apply(ResidencyChange change);
   void Store(ResidencyChange change);
-  void Flush();  // puts what was gathered into the batch
+  void Gather(const BlockIndex::Entry* entry, Tier tier);  // for the next BlockStored
+  void Flush();                                            // puts what was gathered into the batch
   void Send();
   void SendPayload(std::string payload);
   void SendCleared();

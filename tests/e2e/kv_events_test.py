@@ -88,6 +88,22 @@ def test_lower_tiers_are_told_by_their_media(tmp_path):
             assert late.blocks.orphans == 0
 
 
+def test_a_prefix_that_is_loaded_after_a_restart_is_told_from_its_beginning(tmp_path):
+    options = [*EVENTS, "--disk-cache-dir", tmp_path / "disk", "--disk-cache", "64MiB",
+               "--disk-write-through", "--load-policy", "load"]
+    ids = list(range(1, 400))
+    with Daemon(*options) as daemon:
+        ask(daemon, ids)
+        wait_until(lambda: daemon.metrics()["prefixd_spill_pending_bytes", ()] == 0, "durable records")
+        daemon.signal()
+        assert daemon.exit_code() == 0
+    with Daemon(*options) as daemon, Subscriber(endpoint(ready(daemon))) as router:
+        first_batch(router)
+        assert ask(daemon, ids) == 24 * BLOCK
+        router.wait(lambda blocks: blocks.credit(ids) == 24, "all that was loaded")
+        assert router.blocks.orphans == 0
+
+
 @pytest.mark.parametrize("all_tenants", [False, True])
 def test_what_a_salt_keeps_apart_is_told_only_when_asked(all_tenants):
     with Daemon(*EVENTS, *(["--kv-events-tenants"] if all_tenants else [])) as daemon:

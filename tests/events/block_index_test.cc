@@ -24,6 +24,7 @@ TEST(BlockIndex, KnowsTheTiersOfABlock) {
   EXPECT_NE(index.Add(a, After(kRoot), Tier::kDisk), nullptr);
   EXPECT_NE(index.Add(b, After(a), Tier::kHost), nullptr);
   EXPECT_EQ(index.Add({.low = 3}, After(b), Tier::kHost), nullptr) << "full";
+  index.TellAll();
   EXPECT_FALSE(index.Remove(a, Tier::kHost));
   EXPECT_TRUE(index.Remove(a, Tier::kDevice));
   EXPECT_EQ(index.size(), 2u);
@@ -62,6 +63,43 @@ TEST(BlockIndex, RunsHaveEveryReachableBlockAfterItsParent) {
     });
     EXPECT_EQ(visited, reachable) << "seed " << seed;
   }
+}
+
+std::vector<uint64_t> Tell(BlockIndex* index, uint64_t block, const BlockKey& parent, Tier tier) {
+  std::vector<uint64_t> told;
+  index->Add({.low = block}, After(parent), tier);
+  for (const BlockIndex::Entry* entry : index->Tell({.low = block})) told.push_back(entry->first.low);
+  return told;
+}
+
+TEST(BlockIndex, ABlockWaitsForItsParent) {
+  BlockIndex index(100);
+  const auto key = [](uint64_t block) { return BlockKey{.low = block}; };
+  EXPECT_THAT(Tell(&index, 3, key(2), Tier::kDevice), testing::IsEmpty());
+  EXPECT_THAT(Tell(&index, 3, key(2), Tier::kDisk), testing::IsEmpty()) << "in a second tier";
+  EXPECT_THAT(Tell(&index, 4, key(3), Tier::kDevice), testing::IsEmpty());
+  EXPECT_THAT(Tell(&index, 5, key(3), Tier::kDevice), testing::IsEmpty());
+  EXPECT_FALSE(index.Remove(key(5), Tier::kDevice)) << "nobody knows it";
+  EXPECT_THAT(Tell(&index, 2, key(1), Tier::kDevice), testing::IsEmpty());
+  EXPECT_THAT(Tell(&index, 1, kRoot, Tier::kDevice), testing::ElementsAre(1, 2, 3, 4));
+  EXPECT_THAT(Tell(&index, 6, key(4), Tier::kDevice), testing::ElementsAre(6));
+  EXPECT_TRUE(index.Remove(key(4), Tier::kDevice));
+  EXPECT_THAT(Tell(&index, 7, key(4), Tier::kDevice), testing::IsEmpty()) << "its parent has gone";
+}
+
+TEST(BlockIndex, AfterTellAllWaitsWhatWasNotVisited) {
+  BlockIndex index(100);
+  const auto key = [](uint64_t block) { return BlockKey{.low = block}; };
+  index.Add(key(1), After(kRoot), Tier::kDevice);
+  index.Add(key(2), After(key(1)), Tier::kDevice);
+  index.Add(key(4), After(key(3)), Tier::kDevice);
+  index.TellAll();
+  EXPECT_FALSE(index.Remove(key(4), Tier::kHost)) << "it is not there";
+  EXPECT_THAT(Tell(&index, 3, key(2), Tier::kDevice), testing::ElementsAre(3, 4));
+  EXPECT_TRUE(index.Remove(key(1), Tier::kDevice));
+  index.TellAll();
+  EXPECT_FALSE(index.Remove(key(4), Tier::kDevice)) << "a snapshot without its root does not have it";
+  EXPECT_THAT(Tell(&index, 1, kRoot, Tier::kDevice), testing::ElementsAre(1, 2, 3));
 }
 
 TEST(BlockIndex, AChainOfOneTierIsOneRun) {

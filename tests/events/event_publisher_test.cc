@@ -143,6 +143,22 @@ TEST_F(EventPublisherTest, BlocksThatFollowEachOtherAreOneEvent) {
   } while (message.Count("AllBlocksCleared") == 0 || message.Count("BlockStored") == 0);
 }
 
+TEST_F(EventPublisherTest, ABlockIsAnnouncedAfterItsParent) {
+  Start();
+  const auto peer = Subscribe();
+  Store(102);  // a long prefix is loaded from its end
+  Store(101);
+  Store(200);  // of another prompt, and never announced
+  Store(100);
+  const Message message = peer->Receive();
+  EXPECT_EQ(message.Count("BlockStored"), 1u) << "one chain";
+  queue_->OnRemoved(kRoot, {.low = 200}, Tier::kDevice);
+  queue_->OnRemoved(kRoot, {.low = 102}, Tier::kDevice);
+  EXPECT_EQ(peer->Receive().Count("BlockRemoved"), 1u);
+  publisher_.reset();
+  EXPECT_EQ(peer->Receive().Count("AllBlocksCleared"), 1u);
+}
+
 TEST_F(EventPublisherTest, WhatTheDiskHasDroppedIsNotAnnounced) {
   absent_ = 101;
   Start();
