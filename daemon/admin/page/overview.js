@@ -133,7 +133,8 @@ class Rate {
     const value = this.value(status), history = status.history[this.column];
     say(this.number, value === null ? 'no traffic' : this.text(value));
     const known = history.filter((each) => each !== null);
-    const range = known.length === 0 ? 'nothing in the last minutes'
+    const range = known.length === 0 && value === null ? 'nothing in the last minutes'
+        : known.length === 0 ? 'too early for a chart'
         : `from ${this.text(Math.min(...known))} to ${this.text(Math.max(...known))}`;
     say(this.range, range);
     this.figure.update(sparkline(history, `${this.title}: ${range}`), table(
