@@ -13,7 +13,7 @@ constexpr size_t kLongestHole = 4;  // blocks without KV, after which a hit is l
 constexpr double kShortRun = 0.25;  // of a step
 constexpr size_t kLeastSaved = 4;   // blocks not to compute that are worth a step more
 // A lease waits so many seconds for the remote tier to say what it has, or such a share of computing it.
-constexpr double kLongestAsk = 0.02;
+constexpr double kLongestAsk = 0.02;  // when it is not known what computing takes
 constexpr double kAskedShare = 0.02;
 
 }  // namespace
@@ -34,6 +34,7 @@ bool PrefixCache::Impl::UseLowerTiers(Lease::State& lease, const Request& reques
     if (lease.loading.empty() && lease.load_begin <= at) {
       if (WaitsForRemote(lease, request, end)) {
         acquired->state = AcquireState::kLoading;
+        acquired->loads_from = Tier::kRemote;
         return true;
       }
       PlanLoads(lease, request, end, acquired);
@@ -82,8 +83,9 @@ bool PrefixCache::Impl::WaitsForRemote(Lease::State& lease, const Request& reque
   }
   if (lease.asked < 0) lease.asked = seconds;
   const auto token = [&](size_t block) { return static_cast<int>(block) * block_tokens; };
+  if (options.load_policy == LoadPolicy::kLoad) return true;  // a store that fails ends it
   const double compute = request.compute == nullptr ? 0 : request.compute->Seconds(token(first), token(end));
-  return seconds - lease.asked <= std::max(kLongestAsk, kAskedShare * compute);
+  return seconds - lease.asked <= (compute == 0 ? kLongestAsk : kAskedShare * compute);
 }
 
 void PrefixCache::Impl::FindRun(const Lease::State& lease, std::span<const TokenId> tokens, size_t from,
@@ -339,10 +341,14 @@ void PrefixCache::Impl::DropLoading(Lease::State& lease) {
 // Starts to bring the KV of a node to the device. Returns false when no tier has it, when too many transfers
 // run, or when there is no block for it.
 bool PrefixCache::Impl::StartLoad(NodeId node) {
-  if (!HasKv(node) || running.size() >= options.max_transfers || loads.size() >= most_loads) return false;
+  if (running.size() >= options.max_transfers || loads.size() >= most_loads) return false;
+  // Decided once: other threads change what the remote tier is known to have.
+  const std::optional<Tier> from =
+      tree.block(node, Tier::kHost) != kNoBlock ? std::optional(Tier::kHost) : RecordTier(tree.key(node));
+  if (!from) return false;
   AddReference(node);  // so that it stays while a block is evicted
   const std::optional<BlockId> block = TakeBlock(Tier::kDevice, TenantOf(node));
-  if (block) StartTransfer(node, SourceOf(node), Tier::kDevice, *block);
+  if (block) StartTransfer(node, *from, Tier::kDevice, *block);
   DropReference(node);
   return block.has_value();
 }

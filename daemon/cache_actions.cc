@@ -1,8 +1,10 @@
 #include "daemon/cache_actions.h"
 
+#include <algorithm>
 #include <chrono>
 #include <unordered_set>
 #include <utility>
+#include <vector>
 
 #include "base/log.h"
 
@@ -17,6 +19,23 @@ std::string Count(uint64_t count, const std::string& what) {
 
 std::string_view NameOf(Scope::Kind kind) {
   return kind == Scope::Kind::kPrefix ? "prefix" : kind == Scope::Kind::kTenant ? "tenant" : "model";
+}
+
+struct Record {
+  BlockKey parent, key;
+  friend auto operator<=>(const Record&, const Record&) = default;
+};
+
+// Adds those that continue what is in `keys`. Returns whether there were any.
+bool AddDescendants(std::vector<Record> records, std::unordered_set<BlockKey>* keys) {
+  std::ranges::sort(records);
+  std::vector<BlockKey> added(keys->begin(), keys->end());
+  const size_t known = added.size();
+  for (size_t i = 0; i < added.size(); ++i) {
+    for (const Record& record : std::ranges::equal_range(records, added[i], {}, &Record::parent))
+      if (keys->insert(record.key).second) added.push_back(record.key);
+  }
+  return added.size() > known;
 }
 
 std::string PurgedText(const PrefixCache::Purged& purged, uint64_t records) {
@@ -137,7 +156,7 @@ void CacheActions::RunPurge(const Scope& scope, const std::string& request_id, A
        {"in_use", purged.in_use},
        {"seconds", clock_.NowSeconds() - begun}});
   if (records.ok()) return action->Set(PurgedText(purged, *records));
-  action->Set(Unavailable("Memory is purged, but not the disk, which failed (" + records.status().message() +
+  action->Set(Unavailable("Memory is purged, but not all records (" + records.status().message() +
                           "). Purge again when /ready says that it works."));
 }
 
@@ -149,23 +168,26 @@ Result<uint64_t> CacheActions::PurgeDisk(const Scope& scope, const PrefixCache::
         },
         stop_);
   }
-  // What continues the prefix is known by what precedes it. Records come in any order, so one look may find
-  // what another has missed.
+  // What continues the prefix is known by what precedes it. Records come in any order: what one look has
+  // passed too early, the next one deletes.
   std::unordered_set<BlockKey> keys(names.keys.begin(), names.keys.end());
   uint64_t all = 0;
   while (true) {
-    const size_t known = keys.size();
+    std::vector<Record> others;
     PREFIXD_ASSIGN_OR_RETURN(const uint64_t deleted,
                              delete_records_(
                                  [&](const RecordHead& head) {
                                    if (head.root != names.root) return false;
-                                   if (!keys.contains(head.key) && !keys.contains(head.parent)) return false;
-                                   keys.insert(head.key);
-                                   return true;
+                                   if (keys.contains(head.key) || keys.contains(head.parent)) {
+                                     keys.insert(head.key);
+                                     return true;
+                                   }
+                                   others.push_back({.parent = head.parent, .key = head.key});
+                                   return false;
                                  },
                                  stop_));
     all += deleted;
-    if (keys.size() == known) return all;
+    if (!AddDescendants(std::move(others), &keys)) return all;
   }
 }
 

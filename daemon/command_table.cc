@@ -68,7 +68,7 @@ constexpr OptionSpec kKeys[] = {
      "generate (the API; default), admin (the admin listener), or generate,admin"},
     Value("requests-per-minute", "N", "requests that the tenant may send; without it there is no limit"),
     Value("tokens-per-minute", "N", "tokens of prompts and answers that it may take"),
-    Value("weight", "N", "its part of the steps beside other tenants; without it 1"),
+    Value("weight", "N", "its part of steps and caches beside other tenants; without it 1"),
     Value("guaranteed-device-cache", "SIZE", "bytes of the device cache that no other tenant evicts"),
     Value("guaranteed-host-cache", "SIZE", "the same of the host cache"),
     Value("guaranteed-disk-cache", "SIZE", "the same of the disk cache, in bytes of its records"),

@@ -6,12 +6,14 @@
 // Threads: any. Invariant: no call waits for the remote tier.
 #pragma once
 
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "daemon/remote_tier.h"
 #include "storage/block_store.h"
+#include "storage/record.h"
 
 namespace prefixd {
 
@@ -22,7 +24,10 @@ class MirroredStore final : public BlockStore {
 
   Result<std::string> Get(const BlockKey& key) override {
     Result<std::string> record = disk_->Get(key);
-    if (record.ok() && remote_->Wants(key)) Offer({.key = key, .record = *record});
+    // A record that is damaged here would be a miss everywhere.
+    if (record.ok() && remote_->Wants(key) &&
+        DecodeRecord(std::as_bytes(std::span(*record))).defect == RecordDefect::kNone)
+      Offer({.key = key, .record = *record});
     return record;
   }
   Status PutBatch(std::vector<StoreEntry> batch) override {

@@ -87,6 +87,7 @@ Status RemoteTier::Delete(const BlockKey& key) {
       queued_.erase(key);
       queue_.erase(waiting);
     }
+    if (writing_ == key) writing_dropped_ = true;
   }
   if (store_.Knows(key) == false) return Status::Ok();
   if (IsPaused()) return LeftAlone();
@@ -97,6 +98,15 @@ Status RemoteTier::Delete(const BlockKey& key) {
 }
 
 Status RemoteTier::Scan(const Visitor& visitor) {
+  std::vector<std::pair<BlockKey, std::string>> heads;
+  {
+    MutexLock lock(mutex_);
+    for (const StoreEntry& entry : queue_)
+      heads.emplace_back(entry.key, entry.record.substr(0, kRecordHeaderBytes));
+    if (writing_) heads.emplace_back(*writing_, writing_head_);
+  }
+  for (const auto& [key, head] : heads)
+    if (!visitor(key, head)) return Status::Ok();
   if (IsPaused()) return LeftAlone();
   const int64_t began = clock_.NowNanos();
   const Status status = store_.Scan(visitor);
@@ -178,7 +188,7 @@ Status RemoteTier::PutBatch(std::vector<StoreEntry> batch) {
     const bool present = store_.Contains(entry.key);
     const uint64_t bytes = entry.record.size();
     MutexLock lock(mutex_);
-    if (queued_.contains(entry.key)) continue;
+    if (!present && queued_.contains(entry.key)) continue;
     const bool has_room = queued_bytes_ == 0 || queued_bytes_ + bytes <= options_.queue_bytes;
     if (!present && !paused && has_room) {
       queued_.insert(entry.key);
@@ -206,12 +216,21 @@ void RemoteTier::Write() {
       if (stopping_) return;
       entry = std::move(queue_.front());
       queue_.pop_front();
+      writing_ = entry.key;
+      writing_head_.assign(entry.record, 0, kRecordHeaderBytes);
+      writing_dropped_ = false;
     }
     WriteOne(entry);
     MutexLock lock(mutex_);
+    writing_.reset();
     queued_.erase(entry.key);
     queued_bytes_ -= entry.record.size();
   }
+}
+
+bool RemoteTier::IsDropped() const {
+  MutexLock lock(mutex_);
+  return writing_dropped_;
 }
 
 void RemoteTier::WriteOne(const StoreEntry& entry) {
@@ -228,10 +247,11 @@ void RemoteTier::WriteOne(const StoreEntry& entry) {
       return;
     }
   }
-  if (!WaitForRate(entry.record.size())) return;
+  if (!WaitForRate(entry.record.size()) || IsDropped()) return;
   began = clock_.NowNanos();
   const Status put = store_.Put(entry.key, entry.record);
   Note(put, began);
+  if (IsDropped()) return Note(store_.Delete(entry.key), clock_.NowNanos());
   MutexLock lock(mutex_);
   const bool is_full = put.code() == Code::kResourceExhausted;
   const RemoteWrite result = put.ok()  ? RemoteWrite::kWritten

@@ -22,6 +22,7 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <optional>
 #include <span>
 #include <string>
 #include <thread>
@@ -69,9 +70,11 @@ class RemoteTier final : public BlockStore {
   Result<std::string> Get(const BlockKey& key) override;
   bool Contains(const BlockKey& key) const override;
   Status PutBatch(std::vector<StoreEntry> batch) override;
-  // Asks nothing of a store that has no such record, as far as is known.
+  // Asks nothing of a store that has no such record, as far as is known. What waits to be written is not
+  // written any more, and what is being written is deleted by the thread that writes it.
   Status Delete(const BlockKey& key) override;
   Status Sync() override { return Status::Ok(); }
+  // Begins with the records that wait to be written, also while the store is left alone.
   Status Scan(const Visitor& visitor) override;
   uint64_t bytes() const override { return store_.bytes(); }
   uint64_t capacity() const override { return store_.capacity(); }
@@ -98,6 +101,7 @@ class RemoteTier final : public BlockStore {
   // The thread that writes.
   void Write();
   void WriteOne(const StoreEntry& entry);
+  bool IsDropped() const;  // the record that is being written
   // Waits until `bytes` more may be written. Returns false when the tier is being destroyed.
   bool WaitForRate(uint64_t bytes);
 
@@ -113,6 +117,9 @@ class RemoteTier final : public BlockStore {
   std::unordered_set<BlockKey> asked_
       GUARDED_BY(mutex_);  // the first keys of questions, and of that asked now
   std::deque<StoreEntry> queue_ GUARDED_BY(mutex_);
+  std::optional<BlockKey> writing_ GUARDED_BY(mutex_);  // the record that left the queue, until it is written
+  std::string writing_head_ GUARDED_BY(mutex_);
+  bool writing_dropped_ GUARDED_BY(mutex_) = false;         // it was deleted meanwhile
   std::unordered_set<BlockKey> queued_ GUARDED_BY(mutex_);  // keys of the queue, and of what is written now
   uint64_t queued_bytes_ GUARDED_BY(mutex_) = 0;
   int64_t full_until_ GUARDED_BY(mutex_) = 0;  // no writes before: the store was full

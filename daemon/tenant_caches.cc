@@ -48,7 +48,7 @@ std::vector<OwnerShare> DiskSharesOf(const std::vector<ApiKey>& keys, const Bloc
   std::unordered_set<std::string> known;
   for (const ApiKey& key : keys) {
     const TenantLimits& limits = key.limits;
-    if (limits.guaranteed_disk_cache == 0 && limits.max_disk_cache == 0 && limits.weight == 0) continue;
+    if (limits == TenantLimits()) continue;
     const std::string tenant = TenantOf(key);
     if (!known.insert(tenant).second) continue;
     OwnerShare& share = shares.emplace_back();

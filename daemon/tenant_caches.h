@@ -17,7 +17,7 @@ namespace prefixd {
 // it is in the list if it has limits.
 TenantCaches::List TenantCachesOf(const std::vector<ApiKey>& keys);
 
-// What tenants may have of a disk cache of this model; not those that have neither limits of it nor a weight.
+// What tenants may have of a disk cache of this model; not those that have no limits at all.
 std::vector<OwnerShare> DiskSharesOf(const std::vector<ApiKey>& keys, const BlockKey& fingerprint);
 
 // What guarantees may add up to, in bytes by tier: each tenant without one needs room, too.

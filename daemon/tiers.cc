@@ -79,15 +79,18 @@ Result<std::unique_ptr<Tiers>> Tiers::Create(const TierPlan& plan, const KvLayou
 Result<uint64_t> Tiers::DeleteRecords(const std::function<bool(const RecordHead&)>& matches,
                                       const std::atomic<bool>& stop) {
   uint64_t deleted = 0;
-  if (disk_ != nullptr) {
-    if (!disk_->is_open()) return Unavailable("the disk cache is out of order: " + disk_->stats().failure);
-    PREFIXD_RETURN_IF_ERROR(DeleteFrom(disk_.get(), matches, stop, &deleted));
-    if (deleted > 0) PREFIXD_RETURN_IF_ERROR(disk_->Sync());
+  Status failure;  // the first; one store is purged although the other fails
+  if (disk_ != nullptr && !disk_->is_open()) {
+    failure = Unavailable("the disk cache is out of order: " + disk_->stats().failure);
+  } else if (disk_ != nullptr) {
+    failure = DeleteFrom(disk_.get(), matches, stop, &deleted);
+    if (failure.ok() && deleted > 0) failure = disk_->Sync();
   }
   if (remote_ != nullptr) {
-    const Status status = DeleteFrom(remote_.get(), matches, stop, &deleted);
-    if (!status.ok()) return status.WithContext("remote-cache");
+    const Status remote = DeleteFrom(remote_.get(), matches, stop, &deleted);
+    if (failure.ok() && !remote.ok()) failure = remote.WithContext("remote-cache");
   }
+  PREFIXD_RETURN_IF_ERROR(failure);
   return deleted;
 }
 

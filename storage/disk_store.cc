@@ -429,7 +429,7 @@ void DiskStore::EraseLocked(const BlockKey& key) {
 }
 
 void DiskStore::IndexLocked(const BlockKey& key, RecordLocation location, uint64_t owner) {
-  location.owner = owners_.Add(owner, location.bytes, location.heat);
+  location.owner = owners_.Add(owner, location.bytes, std::min<double>(location.heat, TickLocked()));
   if (FindLocked(key) != nullptr) {
     EraseLocked(key);
     // A scan that has yet to visit the segment finds the record there.

@@ -65,6 +65,7 @@ void* MakeText(const redisReadTask* task, char* text, size_t length) {
 
 void* MakeArray(const redisReadTask* task, int elements) {
   if (elements < 0 || elements > RedisConnection::kMostElements) return nullptr;
+  if (task->parent != nullptr && task->parent->parent != nullptr) return nullptr;  // no reply nests deeper
   RedisReply* const reply = Place(task);
   if (reply == nullptr) return nullptr;
   reply->kind = RedisReply::Kind::kArray;
@@ -141,7 +142,10 @@ Status RedisConnection::Connect(const RedisAddress& address, int64_t deadline) {
     return IoError(std::string("the host is not found: ") + ::gai_strerror(error));
   const std::unique_ptr<addrinfo, void (*)(addrinfo*)> list(found, ::freeaddrinfo);
   Status failed = IoError("the host has no address");
-  for (const addrinfo* one = found; one != nullptr; one = one->ai_next) {
+  int64_t left = 0;
+  for (const addrinfo* one = found; one != nullptr; one = one->ai_next) ++left;
+  for (const addrinfo* one = found; one != nullptr; one = one->ai_next, --left) {
+    const int64_t now = clock_->NowNanos();
     if (socket_ >= 0) ::close(std::exchange(socket_, -1));
     socket_ = ::socket(one->ai_family, one->ai_socktype | SOCK_NONBLOCK | SOCK_CLOEXEC, one->ai_protocol);
     if (socket_ < 0) return IoError("no socket: " + Reason(errno));
@@ -149,7 +153,7 @@ Status RedisConnection::Connect(const RedisAddress& address, int64_t deadline) {
       failed = IoError("cannot connect: " + Reason(errno));
       continue;
     }
-    failed = WaitFor(POLLOUT, deadline);
+    failed = WaitFor(POLLOUT, now + (deadline - now) / left);  // one that is silent leaves time for others
     if (!failed.ok()) continue;
     int error = 0;
     socklen_t size = sizeof error;
@@ -181,6 +185,11 @@ Status RedisConnection::Login(const RedisAddress& address, int64_t deadline) {
       return IoError("the store refuses the login: " + Printable(reply.text));
   }
   return Status::Ok();
+}
+
+bool RedisConnection::IsUsable() const {
+  char byte = 0;
+  return ::recv(socket_, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && (errno == EAGAIN || errno == EWOULDBLOCK);
 }
 
 Status RedisConnection::WaitFor(short events, int64_t deadline) const {

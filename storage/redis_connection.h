@@ -50,6 +50,8 @@ class RedisConnection {
   // server sends what it should not.
   Result<std::vector<RedisReply>> Call(std::span<const Command> commands, size_t most_bytes,
                                        int64_t deadline);
+  // Whether the server has neither closed it nor sent what nobody asked for.
+  bool IsUsable() const;
 
  private:
   class Reader;

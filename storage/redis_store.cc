@@ -27,6 +27,7 @@ Status ErrorOf(const RedisReply& reply) {
   if (word == "NOAUTH" || word == "NOPERM" || word == "WRONGPASS")
     return Unavailable("the store refuses the command: " + word + "; give a user that may read and write " +
                        "the keys prefixd:*");
+  if (word == "WRONGTYPE") return Corrupt("the store has something else under the name of a record");
   if (word == "MOVED" || word == "ASK") return Unavailable("the store is a cluster, which is not supported");
   const bool is_word = std::ranges::all_of(word, [](char c) { return c >= 'A' && c <= 'Z'; });
   return IoError("the store answers with an error" + (is_word ? ": " + word.substr(0, 20) : ""));
@@ -70,10 +71,10 @@ RedisStore::~RedisStore() = default;
 Result<std::unique_ptr<RedisConnection>> RedisStore::TakeConnection() {
   {
     MutexLock lock(mutex_);
-    if (!idle_.empty()) {
+    while (!idle_.empty()) {
       std::unique_ptr<RedisConnection> connection = std::move(idle_.back());
       idle_.pop_back();
-      return connection;
+      if (connection->IsUsable()) return connection;
     }
   }
   return RedisConnection::Open(options_.address, options_.clock,
@@ -155,7 +156,7 @@ Status RedisStore::AskUsage() {
 }
 
 Result<double> RedisStore::ProbeRead(uint64_t bytes) {
-  const std::string name = "prefixd:probe";
+  const std::string name = "prefixd:probe:" + ToHex(options_.fingerprint).substr(0, 16);
   const std::string value(bytes, 'p');
   double best = 0;
   PREFIXD_RETURN_IF_ERROR(CallOne({"SET", name, value, "EX", "10"}, kSmallReply, NanosFor(bytes)).status());
@@ -175,8 +176,11 @@ Result<double> RedisStore::ProbeRead(uint64_t bytes) {
 
 Result<std::string> RedisStore::Get(const BlockKey& key) {
   const std::string name = Name(key);
-  PREFIXD_ASSIGN_OR_RETURN(RedisReply reply, CallOne({"GET", name}, options_.max_record_bytes + kSmallReply,
-                                                     NanosFor(options_.max_record_bytes)));
+  Result<RedisReply> got =
+      CallOne({"GET", name}, options_.max_record_bytes + kSmallReply, NanosFor(options_.max_record_bytes));
+  if (got.status().code() == Code::kCorrupt) PREFIXD_RETURN_IF_ERROR(Delete(key));
+  PREFIXD_RETURN_IF_ERROR(got.status());
+  RedisReply& reply = *got;
   if (reply.kind == RedisReply::Kind::kNil) {
     const bool was_known = Contains(key);
     Note(key, false);
@@ -251,7 +255,12 @@ Status RedisStore::Scan(const Visitor& visitor) {
     PREFIXD_ASSIGN_OR_RETURN(const std::vector<RedisReply> replies,
                              Call(commands, keys.size() * kHeadReply, options_.call_nanos));
     for (size_t i = 0; i < keys.size(); ++i) {
-      if (replies[i].kind == RedisReply::Kind::kError) return ErrorOf(replies[i]);
+      if (replies[i].kind == RedisReply::Kind::kError) {
+        const Status error = ErrorOf(replies[i]);
+        if (error.code() != Code::kCorrupt) return error;
+        PREFIXD_RETURN_IF_ERROR(Delete(keys[i]));
+        continue;
+      }
       std::string head = replies[i].text;
       if (head.empty()) {  // an empty record, or none any more
         const Result<std::string> record = Get(keys[i]);

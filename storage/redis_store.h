@@ -46,7 +46,7 @@ struct RedisStoreOptions {
   // The longest times for connecting, for a look whether records are there, and for any other call, which
   // has some more for each byte of a record.
   int64_t connect_nanos = 250'000'000;
-  int64_t find_nanos = 50'000'000;
+  int64_t find_nanos = 250'000'000;
   int64_t call_nanos = 500'000'000;
   int64_t nanos_per_byte = 60;  // 16 MB per second
   DropListener on_drop;         // may be empty

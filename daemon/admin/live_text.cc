@@ -46,8 +46,7 @@ std::string Joined(const json::array& words) {
   return text.empty() ? "none" : text;
 }
 
-// "device 32, computed 8"
-// Those of each tier, in parentheses.
+// " (host 1 ms, disk 20 ms)"; empty without one.
 std::string Waits(const json::object& waits) {
   std::string text;
   for (const auto& [tier, seconds] : waits)
@@ -55,6 +54,7 @@ std::string Waits(const json::object& waits) {
   return text.empty() ? text : text + ")";
 }
 
+// "device 32, computed 8"
 std::string Counts(const json::object& counts) {
   std::string text;
   for (const auto& [name, count] : counts)

@@ -29,7 +29,7 @@ inline constexpr size_t kMostKeys = Limit<size_t>("api-key-entries");
 struct TenantLimits {
   int64_t requests_per_minute = 0;
   int64_t tokens_per_minute = 0;  // of prompts and answers
-  int64_t weight = 0;             // among the tenants that want to compute; not given: 1
+  int64_t weight = 0;             // of its part of steps and caches; not given: 1
   // Bytes of the cache that other tenants do not evict, and those that it has at most.
   int64_t guaranteed_device_cache = 0, guaranteed_host_cache = 0, guaranteed_disk_cache = 0;
   int64_t max_device_cache = 0, max_host_cache = 0, max_disk_cache = 0;

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <chrono>
 #include <functional>
+#include <set>
 #include <thread>
 
 #include "daemon/mirrored_store.h"
@@ -16,6 +17,17 @@ namespace {
 
 const SystemClock kClock;
 constexpr int64_t kSecond = 1'000'000'000;
+
+// A clock that several threads read.
+class SteppedClock final : public Clock {
+ public:
+  int64_t NowNanos() const override { return nanos_; }
+  int64_t UnixSeconds() const override { return nanos_ / kSecond; }
+  void Advance(int64_t nanos) { nanos_ += nanos; }
+
+ private:
+  std::atomic<int64_t> nanos_{kSecond};
+};
 
 BlockKey Key(uint64_t n) { return {.low = n, .high = n}; }
 uint64_t Writes(const RemoteTier& tier, RemoteWrite result) {
@@ -115,9 +127,32 @@ TEST_F(RemoteStoreTest, ADeletedRecordIsNotWrittenLater) {
   EXPECT_TRUE(tier.Wants(Key(2)));
 }
 
+TEST_F(RemoteStoreTest, APurgeReachesWhatIsNotWrittenYet) {
+  const RedisServer server;
+  RemoteTier::Options options = OptionsFor(server);
+  options.write_rate = 100'000;  // a record in a second
+  RemoteTier tier(std::move(options));
+  for (uint64_t n = 0; n < 4; ++n) ASSERT_TRUE(Put(&tier, n, 100'000).ok());
+  ASSERT_TRUE(Eventually([&] { return Writes(tier, RemoteWrite::kWritten) == 1; }));
+  std::set<uint64_t> seen;
+  ASSERT_TRUE(tier.Scan([&](const BlockKey& key, std::string_view head) {
+                    EXPECT_EQ(head.size(), kRecordHeaderBytes);
+                    seen.insert(key.low);
+                    return tier.Delete(key).ok();
+                  }).ok());
+  EXPECT_EQ(seen.size(), 4u) << "in the queue, being written, and written";
+  ASSERT_TRUE(Put(&tier, 9, 10).ok());
+  ASSERT_TRUE(Eventually([&] { return tier.Contains(Key(9)); })) << "the writer is past the others";
+  RemoteTier other(OptionsFor(server));
+  for (uint64_t n = 0; n < 4; ++n) EXPECT_EQ(other.Get(Key(n)).status().code(), Code::kNotFound) << n;
+}
+
 TEST_F(RemoteStoreTest, AStoreThatIsGoneIsLeftAloneAndTriedAgain) {
   RedisServer server;
-  RemoteTier tier(OptionsFor(server));
+  SteppedClock clock;
+  RemoteTier::Options options = OptionsFor(server);
+  options.store.clock = &clock;
+  RemoteTier tier(std::move(options));
   ASSERT_TRUE(Put(&tier, 1).ok());
   ASSERT_TRUE(Eventually([&] { return tier.Contains(Key(1)); }));
   EXPECT_EQ(tier.stats().failure, "");
@@ -132,6 +167,8 @@ TEST_F(RemoteStoreTest, AStoreThatIsGoneIsLeftAloneAndTriedAgain) {
   EXPECT_GE(Writes(tier, RemoteWrite::kFailed), 1u);
   const uint64_t failures = tier.stats().failures;
   EXPECT_LE(failures, 2u) << "not one for each call";
+  clock.Advance(2 * kSecond);
+  EXPECT_TRUE(Eventually([&] { return tier.stats().failures > failures; })) << "it is tried again";
 }
 
 TEST_F(RemoteStoreTest, AStoppedStoreWorksAgainWhenItAnswers) {

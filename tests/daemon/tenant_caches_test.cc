@@ -34,7 +34,7 @@ TEST(TenantCaches, AreOneForEachTenantThoseWithLimitsFirst) {
   EXPECT_TRUE(TenantCachesOf(*ParseApiKeys("a")).empty()) << "it is alone";
 }
 
-TEST(TenantCaches, OfTheDiskHaveAnOwnerForEachTenantWithAShare) {
+TEST(TenantCaches, OfTheDiskHaveAnOwnerForEachTenantWithLimits) {
   const auto keys = ParseApiKeys(Entry("a", " tenant=t guaranteed-disk-cache=3MiB") +
                                  Entry("b", " tenant=t max-disk-cache=4MiB") + Entry("c", " weight=3") +
                                  Entry("d", " max-device-cache=7") + "e");
@@ -42,7 +42,8 @@ TEST(TenantCaches, OfTheDiskHaveAnOwnerForEachTenantWithAShare) {
   const BlockKey fingerprint{1, 2};
   const std::vector<OwnerShare> expected{
       {.owner = TenantHalf(fingerprint, TenantOf((*keys)[0])), .guaranteed = 3 << 20, .most = 4 << 20},
-      {.owner = TenantHalf(fingerprint, TenantOf((*keys)[2])), .weight = 3}};
+      {.owner = TenantHalf(fingerprint, TenantOf((*keys)[2])), .weight = 3},
+      {.owner = TenantHalf(fingerprint, TenantOf((*keys)[3]))}};
   EXPECT_EQ(DiskSharesOf(*keys, fingerprint), expected);
 }
 

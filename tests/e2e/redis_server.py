@@ -11,13 +11,9 @@ import time
 
 import pytest
 
+from prometheus_server import free_port
+
 PATIENCE = 30
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 class RedisServer:
@@ -95,8 +91,8 @@ class RedisServer:
 class SlowProxy:
     """A context manager: a TCP proxy before a server, which passes on so many bytes per second from it."""
 
-    def __init__(self, port, bytes_per_second, delay=0.0):
-        self.target, self.rate, self.delay = port, bytes_per_second, delay
+    def __init__(self, port, bytes_per_second):
+        self.target, self.rate = port, bytes_per_second
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
@@ -125,7 +121,7 @@ class SlowProxy:
         try:
             while data := source.recv(4096):
                 if rate is not None:
-                    time.sleep(self.delay + len(data) / rate)
+                    time.sleep(len(data) / rate)
                 target.sendall(data)
         except OSError:
             pass

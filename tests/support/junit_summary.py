@@ -10,6 +10,7 @@ import xml.etree.ElementTree as xml
 
 
 MOST_LINES = 12  # of a failed test
+MOST_TOLD = 20  # failed tests whose lines are printed
 
 
 def what_failed(case):
@@ -35,7 +36,7 @@ def main(result, totals):
         if case.find("failure") is not None or case.find("error") is not None or case.get("status") == "fail":
             failed += 1
             print(f"  failed: {name}")
-            for line in what_failed(case):
+            for line in what_failed(case) if failed <= MOST_TOLD else ():
                 print(f"    {line[:200]}")
         elif case.find("skipped") is not None or case.get("status") in ("notrun", "disabled"):
             skipped += 1

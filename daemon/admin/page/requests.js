@@ -9,12 +9,13 @@ const PARTS = [
   ['queue', 'waits to run', (r) => r.queue_seconds ?? r.seconds],
   ['load-host', 'waits for host memory', (r) => r.load_waits.host ?? 0],
   ['load-disk', 'waits for the disk', (r) => r.load_waits.disk ?? 0],
+  ['load-remote', 'waits for the remote cache', (r) => r.load_waits.remote ?? 0],
   ['compute', 'computes the prompt', (r) => Math.max(
       0, (r.ttft_seconds ?? r.seconds) - (r.queue_seconds ?? r.seconds) - r.load_wait_seconds)],
   ['answer', 'first token to end', (r) => (r.ttft_seconds === null ? 0 : r.seconds - r.ttft_seconds)],
 ];
 const SOURCES = {computed: 'computed', device: 'from the device', host: 'from host memory',
-                 disk: 'from the disk', shared: 'from a request beside it'};
+                 disk: 'from the disk', remote: 'from the remote cache', shared: 'from a request beside it'};
 
 const nameOf = (request) => request.id || `sequence ${request.sequence}`;
 const linkTo = (request) => `#requests/${encodeURIComponent(request.id)}`;
