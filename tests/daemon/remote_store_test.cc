@@ -139,7 +139,8 @@ TEST_F(RemoteStoreTest, APurgeReachesWhatIsNotWrittenYet) {
                     EXPECT_EQ(head.size(), kRecordHeaderBytes);
                     seen.insert(key.low);
                     return tier.Delete(key).ok();
-                  }).ok());
+                  })
+                  .ok());
   EXPECT_EQ(seen.size(), 4u) << "in the queue, being written, and written";
   ASSERT_TRUE(Put(&tier, 9, 10).ok());
   ASSERT_TRUE(Eventually([&] { return tier.Contains(Key(9)); })) << "the writer is past the others";
@@ -212,15 +213,20 @@ TEST_F(RemoteStoreTest, TheDiskOffersWhatWasUsedAgain) {
   MemoryStore disk(1 << 20);
   MirroredStore store(&disk, &tier);
   std::vector<StoreEntry> batch;
-  batch.push_back({.key = Key(1), .record = "once"});
+  const std::vector<std::byte> payload(100, std::byte{1});
+  const std::string once = EncodeRecord({}, 0, RawPayload(payload));
+  batch.push_back({.key = Key(1), .record = once});
+  batch.push_back({.key = Key(3), .record = once + "damage"});
   batch.push_back({.key = Key(2), .record = "twice", .used_again = true});
   ASSERT_TRUE(store.PutBatch(std::move(batch)).ok());
   ASSERT_TRUE(Eventually([&] { return Writes(tier, RemoteWrite::kWritten) == 1; }));
   EXPECT_TRUE(tier.Contains(Key(2)));
   EXPECT_TRUE(disk.Contains(Key(1)));
-  EXPECT_EQ(*store.Get(Key(1)), "once") << "which is its second use";
+  EXPECT_TRUE(store.Get(Key(3)).ok()) << "the reader finds the damage, and nobody else gets it";
+  EXPECT_EQ(*store.Get(Key(1)), once) << "which is its second use";
   ASSERT_TRUE(Eventually([&] { return Writes(tier, RemoteWrite::kWritten) == 2; }));
-  EXPECT_EQ(*tier.Get(Key(1)), "once");
+  EXPECT_EQ(*tier.Get(Key(1)), once);
+  EXPECT_TRUE(tier.Wants(Key(3)));
 }
 
 }  // namespace
