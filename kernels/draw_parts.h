@@ -1,10 +1,12 @@
-// The parts of a draw (kernels/sampling.cc) that do not depend on how it visits the tokens: keys in the order
-// of the logits, the sums of a radix select, and the race of step 7. Values; one thread at a time.
+// The parts of a draw (kernels/sampling.cc) that do not depend on how it visits the tokens: sizes, keys in
+// the order of the logits, the sums of a radix select, and the races of steps 7 and 8. Values; one thread at
+// a time.
 #pragma once
 
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <cstddef>
 #include <cstdint>
 #include <limits>
 #include <numeric>
@@ -13,6 +15,13 @@
 #include "kernels/sampling.h"
 
 namespace prefixd::sampling {
+
+constexpr size_t BlocksOf(size_t tokens) { return (tokens + kSampleBlock - 1) / kSampleBlock; }
+
+// The most candidates of a draw, and the most of them that share a bucket. Where there are more, the draw
+// visits all tokens instead. The scratch has room for one block more.
+constexpr size_t MostKept(size_t tokens) { return tokens / 4; }
+constexpr size_t MostEquals(size_t tokens) { return tokens / 16; }
 
 // Unsigned integers in the order of the logits. `logit` is not NaN.
 constexpr uint32_t KeyOf(float logit) {
@@ -49,29 +58,32 @@ class KeyBuckets {
   std::array<uint64_t, size_t{1} << kBits> sums_{};
 };
 
-// The smallest ExponentialOf(u) / w seen so far, and its token.
+// The smallest ExponentialOf(u) / weight seen so far, of the blocks (step 7) or the tokens of one (step 8).
 class Race {
  public:
-  explicit Race(const DrawParams& params) : params_(params) {}
+  Race(const DrawParams& params, Uniform of) : params_(params), of_(of) {}
 
-  // A token of weight w whose u is above w * bound() cannot win, because ExponentialOf(u) >= u. The margin
-  // covers the rounding of that test in f32.
+  // One whose u is above weight * bound() cannot win, because ExponentialOf(u) >= u. The margin covers the
+  // rounding of that test in f32.
   float bound() const { return static_cast<float>(time_ * (1 + 1e-5)); }
 
-  void Enter(TokenId id, float weight) {
-    const double time =
-        ExponentialOf(UniformAt(params_.seed, params_.position, id)) / static_cast<double>(weight);
-    if (time < time_ || (time == time_ && id < winner_)) {
+  // Requires a weight above 0.
+  void Enter(uint32_t index, double weight) {
+    const uint32_t word = WordAt(params_.seed, params_.position, index, 0, of_);
+    if (!(word * 0x1.0p-32 <= weight * time_ * (1 + 1e-5))) return;
+    const double time = ExponentialOf(UniformAt(params_.seed, params_.position, index, of_)) / weight;
+    if (time < time_ || (time == time_ && index < winner_)) {
       time_ = time;
-      winner_ = id;
+      winner_ = index;
     }
   }
-  TokenId winner() const { return winner_; }
+  uint32_t winner() const { return winner_; }
 
  private:
   const DrawParams& params_;
+  const Uniform of_;
   double time_ = std::numeric_limits<double>::infinity();
-  TokenId winner_ = -1;
+  uint32_t winner_ = 0;
 };
 
 }  // namespace prefixd::sampling

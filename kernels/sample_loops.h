@@ -17,9 +17,9 @@ struct SampleLoops {
   void (*largest)(const float* logits, size_t n, float* largest);
   // weights[i] = WeightOf((logits[i] - largest) / temperature).
   void (*set_weights)(const float* logits, size_t n, float largest, float temperature, float* weights);
-  // words[j] = WordAt(seed, position, first + j, 0) / 2 for kSampleBlock tokens: integers that convert to f32
-  // as signed ones. Returns the smallest. `first` is a multiple of 4.
-  uint32_t (*halved_words)(uint64_t seed, uint32_t position, uint32_t first, int32_t* words);
+  // words[j] = WordAt(seed, position, first + j, 0, of) / 2 for kSampleBlock indexes: integers that convert
+  // to f32 as signed ones. `first` is a multiple of 4, and `of` the value of a sampling::Uniform.
+  void (*halved_words)(uint64_t seed, uint32_t position, uint32_t first, uint32_t of, int32_t* words);
   // Returns the sum of the weights, which are in 0 .. 1, in units of 2^-40, each rounded down.
   uint64_t (*sum_weights)(const float* weights, size_t n);
 };

@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <functional>
 #include <limits>
-#include <new>
-#include <string>
 #include <utility>
 
 #include "base/check.h"
@@ -21,13 +19,6 @@ constexpr float kLowest = -std::numeric_limits<float>::infinity();
 constexpr float kHeavy = 0x1.0p-12f;
 // WeightOf may round so that a larger logit has a weight that is smaller by this factor, or less.
 constexpr float kMargin = 1 - 1e-4f;
-
-size_t BlocksOf(size_t tokens) { return (tokens + kSampleBlock - 1) / kSampleBlock; }
-
-// The most candidates of a draw, and the most of them that share a bucket. Where there are more, the draw
-// visits all tokens instead. The scratch has room for one block more.
-size_t MostKept(size_t tokens) { return tokens / 4; }
-size_t MostEquals(size_t tokens) { return tokens / 16; }
 
 }  // namespace
 
@@ -384,39 +375,81 @@ class TokenDraw {
     return count;
   }
 
-  // From half a random word: about the uniform number of its token (see Race::bound for the difference).
-  static float Halved(uint32_t half) { return static_cast<float>(static_cast<int32_t>(half)) * 0x1.0p-31f; }
+  // From half a random word: about the uniform number of its token or block (see Race::bound for the
+  // difference).
+  static float Halved(int32_t half) { return static_cast<float>(half) * 0x1.0p-31f; }
+  static uint32_t BlockOf(TokenId id) { return static_cast<uint32_t>(id) / kSampleBlock; }
 
+  // Steps 7 and 8 among kept_, which has the tokens of a block one after the other.
   TokenId RaceOfKept() const {
-    Race race(params_);
-    race.Enter(best_, 1.0f);
-    for (const Candidate& candidate : kept_) {
-      if (!Passes(candidate)) continue;
-      const uint32_t word = WordAt(params_.seed, params_.position, candidate.id, 0);
-      if (Halved(word >> 1) <= candidate.weight * race.bound()) race.Enter(candidate.id, candidate.weight);
+    Race blocks(params_, Uniform::kOfBlock);
+    for (auto at = kept_.begin(); at != kept_.end();) {
+      const uint32_t block = BlockOf(at->id);
+      uint64_t mass = 0;
+      for (; at != kept_.end() && BlockOf(at->id) == block; ++at)
+        mass += Passes(*at) ? FixedPoint(at->weight) : 0;
+      if (mass > 0) blocks.Enter(block, FromFixedPoint(mass));
     }
-    return race.winner();
+    Race tokens(params_, Uniform::kOfToken);
+    for (const Candidate& candidate : kept_) {
+      if (BlockOf(candidate.id) == blocks.winner() && Passes(candidate))
+        tokens.Enter(static_cast<uint32_t>(candidate.id), static_cast<double>(candidate.weight));
+    }
+    return static_cast<TokenId>(tokens.winner());
   }
 
+  // The same among all tokens. Blocks whose largest logit rules them out are not visited.
   TokenId RaceOfAll() {
-    Race race(params_);
-    race.Enter(best_, 1.0f);
+    const std::span<float> earliest(scratch_.sorted_, Blocks());
+    SetEarliestTimes(earliest);
+    Race blocks(params_, Uniform::kOfBlock);
+    const auto enter = [&](size_t block) {
+      if (!(earliest[block] <= blocks.bound())) return;
+      const uint64_t mass = loops_.sum_weights(KeptWeights(block), kSampleBlock);
+      if (mass > 0) blocks.Enter(static_cast<uint32_t>(block), FromFixedPoint(mass));
+    };
+    // The most promising one first: then most others are ruled out.
+    enter(static_cast<size_t>(std::min_element(earliest.begin(), earliest.end()) - earliest.begin()));
+    for (size_t block = 0; block < earliest.size(); ++block) enter(block);
+    return RaceInBlock(blocks.winner());
+  }
+
+  // earliest[b] = a number that the time of block b is not below, but for the margin of Race::bound.
+  void SetEarliestTimes(std::span<float> earliest) const {
     std::array<int32_t, kSampleBlock> words;
-    for (size_t first = 0; first < logits_.size(); first += kSampleBlock) {
-      const uint32_t least =
-          loops_.halved_words(params_.seed, params_.position, static_cast<uint32_t>(first), words.data());
-      const float most = MostWeight(first) * race.bound();
-      if (!(Halved(least) <= most)) continue;  // no token of the block can win
-      for (size_t j = 0; j < CountFrom(first); ++j) {
-        const float word = Halved(static_cast<uint32_t>(words[j]));
-        if (!(word <= most)) continue;
-        Candidate candidate;
-        if (Consider(static_cast<TokenId>(first + j), &candidate) && Passes(candidate) &&
-            word <= candidate.weight * race.bound())
-          race.Enter(candidate.id, candidate.weight);
-      }
+    for (size_t block = 0; block < earliest.size(); ++block) {
+      if (block % kSampleBlock == 0)
+        loops_.halved_words(params_.seed, params_.position, static_cast<uint32_t>(block),
+                            static_cast<uint32_t>(Uniform::kOfBlock), words.data());
+      const float best = BlockOf(best_) == block ? 1.0f : 0.0f;
+      const float mass = best + kSampleBlock * MostWeight(block * kSampleBlock);
+      earliest[block] = Halved(words[block % kSampleBlock]) / mass;
     }
-    return race.winner();
+  }
+
+  // BlockWeights of a block, and 0 for tokens that do not pass the cut.
+  const float* KeptWeights(size_t block) {
+    const size_t first = block * kSampleBlock;
+    BlockWeights(first);
+    if (cut_.key == 0) return weights_.data();
+    for (size_t j = 0; j < CountFrom(first); ++j) {
+      if (!Passes({KeyOf(logits_[first + j]), static_cast<TokenId>(first + j), 0})) weights_[j] = 0.0f;
+    }
+    return weights_.data();
+  }
+
+  TokenId RaceInBlock(uint32_t block) {
+    const float* const weights = KeptWeights(block);
+    std::array<int32_t, kSampleBlock> words;
+    const uint32_t first = block * kSampleBlock;
+    loops_.halved_words(params_.seed, params_.position, first, static_cast<uint32_t>(Uniform::kOfToken),
+                        words.data());
+    Race tokens(params_, Uniform::kOfToken);
+    for (uint32_t j = 0; j < kSampleBlock; ++j) {
+      if (weights[j] > 0.0f && Halved(words[j]) <= weights[j] * tokens.bound())
+        tokens.Enter(first + j, static_cast<double>(weights[j]));
+    }
+    return static_cast<TokenId>(tokens.winner());
   }
 
   const SampleRow& row_;
@@ -433,29 +466,6 @@ class TokenDraw {
   // The least likely token that is kept. At first every token passes.
   Candidate cut_ = {0, std::numeric_limits<TokenId>::max(), 0};
 };
-
-size_t DrawScratch::Bytes(int vocab) {
-  PREFIXD_CHECK(vocab > 0) << vocab;
-  const size_t tokens = static_cast<size_t>(vocab);
-  const size_t candidates = MostKept(tokens) + MostEquals(tokens) + 2 * kSampleBlock;
-  return (tokens + 2 * BlocksOf(tokens)) * sizeof(float) + candidates * sizeof(Candidate);
-}
-
-Status DrawScratch::Reserve(int vocab) {
-  const size_t bytes = Bytes(vocab), tokens = static_cast<size_t>(vocab);
-  if (tokens <= vocab_) return Status::Ok();
-  std::unique_ptr<std::byte[]> memory(new (std::nothrow) std::byte[bytes]);
-  if (memory == nullptr)
-    return ResourceExhausted("no memory for " + std::to_string(bytes) + " bytes to draw tokens");
-  memory_ = std::move(memory);
-  vocab_ = tokens;
-  changed_ = reinterpret_cast<float*>(memory_.get());
-  largest_ = changed_ + tokens;
-  sorted_ = largest_ + BlocksOf(tokens);
-  kept_ = reinterpret_cast<Candidate*>(sorted_ + BlocksOf(tokens));
-  equals_ = kept_ + MostKept(tokens) + kSampleBlock;
-  return Status::Ok();
-}
 
 void DrawRow(SampleRow& row, int vocab, DrawScratch& scratch) {
   PREFIXD_CHECK(row.logits != nullptr && vocab > 0) << vocab;

@@ -16,12 +16,19 @@
 //   6. top_p < 1: q[i] is w[i] in units of 2^-40, rounded down, and Q the sum of q over the tokens kept so
 //      far. The fewest likeliest tokens are kept whose q sum to at least top_p * Q, computed in f64 and
 //      rounded up to an integer, but to at least 1. Sums of integers are exact in any order.
-//   7. Token i has the uniform number u[i] = UniformAt(seed, position, i). Of the tokens kept, the one with
-//      the smallest ExponentialOf(u[i]) / w[i] is drawn, in f64; of equals the one with the lowest id.
+//   7. Tokens are in blocks: block b has those with i / kSampleBlock = b. Its mass is the sum of q[i] of its
+//      tokens that are kept. Block b has the uniform number v[b] = UniformAt(seed, position, b, kOfBlock).
+//      Of the blocks with a mass, the one with the smallest ExponentialOf(v[b]) / mass[b] wins, in f64; of
+//      equals the lowest.
+//   8. Token i has the uniform number u[i] = UniformAt(seed, position, i, kOfToken). Of the tokens of that
+//      block that are kept, the one with the smallest ExponentialOf(u[i]) / w[i] is drawn, in f64; of equals
+//      the one with the lowest id.
 //
-// Step 7 is the Gumbel-max trick (Gumbel, "Statistical Theory of Extreme Values", 1954): -ln of an
+// Steps 7 and 8 are the Gumbel-max trick (Gumbel, "Statistical Theory of Extreme Values", 1954): -ln of an
 // exponential variable has the Gumbel distribution, so the smallest E / w is the largest ln w + Gumbel. In
 // this form it needs one logarithm, and only for few tokens: E >= u, so a token of large u / w cannot win.
+// The block first, since most blocks are ruled out by their largest logit: then neither the weights nor the
+// random numbers of their tokens are computed. A token of a weight below 2^-40 is drawn with its block alone.
 #pragma once
 
 #include <array>
@@ -76,7 +83,7 @@ struct SampleRow {
   // Bit i % 32 of word i / 32: whether token i is allowed. Empty: every token is. Otherwise it has a bit for
   // each token of the vocabulary, and some token is allowed.
   std::span<const uint32_t> allowed;
-  TokenId token = -1;               // the result
+  TokenId token = -1;  // the result
 };
 
 // Working memory of a draw. One thread at a time uses it. Its size is fixed by the largest vocabulary: some 8
@@ -146,18 +153,20 @@ constexpr PhiloxWords Philox(PhiloxWords c, uint64_t key) {
   return c;
 }
 
-// The random word number `half` of a token. Four neighbouring tokens share a block of Philox: the key is the
-// seed, the counter (token / 4, position, half, 0), and the token has the word token mod 4.
-constexpr uint32_t WordAt(uint64_t seed, uint32_t position, TokenId token, uint32_t half) {
-  const uint32_t id = static_cast<uint32_t>(token);
-  return Philox({id / 4, position, half, 0}, seed)[id % 4];
+// Whose random numbers: the value is the first of two places in the counter of Philox.
+enum class Uniform : uint32_t { kOfToken = 0, kOfBlock = 2 };
+
+// The random word number `half` of a token or block. Four neighbours share a block of Philox: the key is the
+// seed, the counter (index / 4, position, of + half, 0), and the index has the word index mod 4.
+constexpr uint32_t WordAt(uint64_t seed, uint32_t position, uint32_t index, uint32_t half, Uniform of) {
+  return Philox({index / 4, position, static_cast<uint32_t>(of) + half, 0}, seed)[index % 4];
 }
 
 // Returns (2 n + 1) 2^-53, where the 52 bits of n are word 0 and the upper 20 bits of word 1. It is exact and
 // in (0, 1), and not below word 0 times 2^-32.
-constexpr double UniformAt(uint64_t seed, uint32_t position, TokenId token) {
-  const uint64_t n =
-      static_cast<uint64_t>(WordAt(seed, position, token, 0)) << 20 | WordAt(seed, position, token, 1) >> 12;
+constexpr double UniformAt(uint64_t seed, uint32_t position, uint32_t index, Uniform of) {
+  const uint64_t n = static_cast<uint64_t>(WordAt(seed, position, index, 0, of)) << 20 |
+                     WordAt(seed, position, index, 1, of) >> 12;
   return static_cast<double>(2 * n + 1) * 0x1.0p-53;
 }
 
@@ -212,6 +221,9 @@ constexpr float WeightOf(float from) {
 constexpr uint64_t FixedPoint(float weight) {
   return static_cast<uint64_t>(static_cast<int64_t>(weight * 0x1.0p+40f));
 }
+
+// The weight whose units these are.
+constexpr double FromFixedPoint(uint64_t q) { return static_cast<double>(q) * 0x1.0p-40; }
 
 // Returns the sum of q that top_p asks for.
 constexpr uint64_t SumForTopP(float top_p, uint64_t total) {

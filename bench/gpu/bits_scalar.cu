@@ -170,8 +170,9 @@ __global__ void FunctionKernel(int function, float* outputs) {
 __global__ void SamplingKernel(uint32_t* words, double* uniforms, double* exponentials) {
   const uint32_t i = blockIdx.x * blockDim.x + threadIdx.x;
   const uint64_t seed = Hash(i / 1024);
-  words[i] = sampling::WordAt(seed, i % 1024, static_cast<TokenId>(Hash(i) % 200000), 0);
-  uniforms[i] = sampling::UniformAt(seed, i % 1024, static_cast<TokenId>(Hash(i) % 200000));
+  const uint32_t token = static_cast<uint32_t>(Hash(i) % 200000);
+  words[i] = sampling::WordAt(seed, i % 1024, token, 0, sampling::Uniform::kOfToken);
+  uniforms[i] = sampling::UniformAt(seed, i % 1024, token, sampling::Uniform::kOfToken);
   exponentials[i] = sampling::ExponentialOf(uniforms[i]);
 }
 
@@ -213,9 +214,9 @@ int64_t ProbeSampling() {
   int64_t word = 0, uniform = 0, exponential = 0;
   for (uint32_t i = 0; i < kCount; ++i) {
     const uint64_t seed = Hash(i / 1024);
-    const TokenId token = static_cast<TokenId>(Hash(i) % 200000);
-    const double u = sampling::UniformAt(seed, i % 1024, token);
-    word += words[i] != sampling::WordAt(seed, i % 1024, token, 0);
+    const uint32_t token = static_cast<uint32_t>(Hash(i) % 200000);
+    const double u = sampling::UniformAt(seed, i % 1024, token, sampling::Uniform::kOfToken);
+    word += words[i] != sampling::WordAt(seed, i % 1024, token, 0, sampling::Uniform::kOfToken);
     uniform += uniforms[i] != u;
     exponential += exponentials[i] != sampling::ExponentialOf(u);
   }

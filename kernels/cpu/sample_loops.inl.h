@@ -43,10 +43,10 @@ void SetWeights(const float* logits, size_t n, float largest, float temperature,
 }
 
 // The words are those of sampling::Philox, of eight blocks at once.
-uint32_t HalvedWords(uint64_t seed, uint32_t position, uint32_t first, int32_t* words) {
+void HalvedWords(uint64_t seed, uint32_t position, uint32_t first, uint32_t of, int32_t* words) {
   const U32x8 multiplier0 = SetU32(0xD2511F53u), multiplier1 = SetU32(0xCD9E8D57u);
   for (uint32_t j = 0; j < kSampleBlock; j += 32) {
-    U32x8 c0 = CountFrom((first + j) / 4), c1 = SetU32(position), c2 = SetU32(0), c3 = SetU32(0);
+    U32x8 c0 = CountFrom((first + j) / 4), c1 = SetU32(position), c2 = SetU32(of), c3 = SetU32(0);
     uint32_t key0 = static_cast<uint32_t>(seed), key1 = static_cast<uint32_t>(seed >> 32);
 #pragma GCC unroll 10
     for (int round = 0; round < 10; ++round) {
@@ -60,9 +60,6 @@ uint32_t HalvedWords(uint64_t seed, uint32_t position, uint32_t first, int32_t* 
     }
     StoreHalved(words + j, c0, c1, c2, c3);
   }
-  int32_t least = words[0];
-  for (int j = 1; j < kSampleBlock; ++j) least = words[j] < least ? words[j] : least;
-  return static_cast<uint32_t>(least);
 }
 
 // Of sampling::FixedPoint of the weights.

@@ -264,24 +264,69 @@ PREFIXD_DEVICE void KeepTopP(KeptTokens* kept) {
   KeepLikeliest(kept, wanted, measure);
 }
 
-// Step 7: the smallest time; of equals the lowest id. Times are above 0, so their bits are in their order.
-PREFIXD_DEVICE int WinnerOf(const KeptTokens& kept) {
-  constexpr uint64_t kNever = ~uint64_t{0};
-  uint64_t time = kNever;
-  int winner = 0;
-  ForLogits(kept.view.changed, kept.view.vocab, [&](int id, float logit) {
-    const float weight = kept.WeightOf(id, logit);
-    if (!(weight > 0.0f)) return;
-    const double uniform = sampling::UniformAt(kept.view.spec.seed, kept.view.spec.position, id);
-    const auto bits = std::bit_cast<uint64_t>(sampling::ExponentialOf(uniform) / static_cast<double>(weight));
+// A race of steps 7 and 8: the smallest time this thread has seen, and whose it is. Times are above 0, so
+// their bits are in their order.
+struct Runner {
+  uint64_t time = ~uint64_t{0};
+  uint32_t index = ~uint32_t{0};
+
+  PREFIXD_DEVICE void Enter(const DrawSpec& spec, sampling::Uniform of, uint32_t entrant, double weight) {
+    const double uniform = sampling::UniformAt(spec.seed, spec.position, entrant, of);
+    const auto bits = std::bit_cast<uint64_t>(sampling::ExponentialOf(uniform) / weight);
     if (bits < time) {
       time = bits;
-      winner = id;
+      index = entrant;
     }
-  });
-  const uint64_t first = BestOfBlock(time, [](uint64_t a, uint64_t b) { return a < b; });
-  const uint64_t rank = time == first && time != kNever ? RankOf(0.0f, winner) : 0;
-  return IdOf(LargestOfBlock(rank));
+  }
+  // The index with the smallest time of all threads; of equals the lowest. Collective over the block.
+  PREFIXD_DEVICE uint32_t Winner() const {
+    const uint64_t first = BestOfBlock(time, [](uint64_t a, uint64_t b) { return a < b; });
+    return ~static_cast<uint32_t>(LargestOfBlock(time == first ? ~index : 0));
+  }
+};
+
+// The sum of one integer for each lane. Collective over the warp.
+PREFIXD_DEVICE uint64_t SumOfWarp(uint64_t word) {
+  for (int mask = device::kWarp / 2; mask > 0; mask /= 2) {
+    const uint64_t low = device::ShuffleXor(static_cast<uint32_t>(word), mask);
+    const uint64_t high = device::ShuffleXor(static_cast<uint32_t>(word >> 32), mask);
+    word += high << 32 | low;
+  }
+  return word;
+}
+
+// Step 7: a warp sums the mass of a block of tokens.
+PREFIXD_DEVICE uint32_t WinningBlock(const KeptTokens& kept) {
+  constexpr int kWarps = kDrawThreads / device::kWarp;
+  Runner blocks;
+  for (int block = device::Warp(); block * kSampleBlock < kept.view.vocab; block += kWarps) {
+    uint64_t mass = 0;
+    PREFIXD_UNROLL
+    for (int j = 0; j < kSampleBlock; j += device::kWarp) {
+      const int id = block * kSampleBlock + j + device::Lane();
+      if (id < kept.view.vocab)
+        mass += sampling::FixedPoint(kept.WeightOf(id, LoadF32(kept.view.changed + id)));
+    }
+    mass = SumOfWarp(mass);
+    if (device::Lane() == 0 && mass > 0)
+      blocks.Enter(kept.view.spec, sampling::Uniform::kOfBlock, static_cast<uint32_t>(block),
+                   sampling::FromFixedPoint(mass));
+  }
+  return blocks.Winner();
+}
+
+// Steps 7 and 8.
+PREFIXD_DEVICE int WinnerOf(const KeptTokens& kept) {
+  const int first = static_cast<int>(WinningBlock(kept)) * kSampleBlock;
+  const int last = first + kSampleBlock < kept.view.vocab ? first + kSampleBlock : kept.view.vocab;
+  Runner tokens;
+  for (int id = first + device::ThreadIndex(); id < last; id += kDrawThreads) {
+    const float weight = kept.WeightOf(id, LoadF32(kept.view.changed + id));
+    if (weight > 0.0f)
+      tokens.Enter(kept.view.spec, sampling::Uniform::kOfToken, static_cast<uint32_t>(id),
+                   static_cast<double>(weight));
+  }
+  return static_cast<int>(tokens.Winner());
 }
 
 PREFIXD_DEVICE int DrawnToken(const DrawParamsTable& p, const DrawView& view) {

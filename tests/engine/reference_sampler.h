@@ -1,13 +1,14 @@
 // The sampler once more, as plainly as it can be written: counts taken anew from the whole history, one array
-// entry per token of the vocabulary, everything sorted, every kept token in the race. For tests. The weights
-// and random numbers of single tokens are those of kernels/sampling.h; tests/kernels/sampling_test.cc tests
-// them by themselves.
+// entry per token of the vocabulary, everything sorted, every block and every token of the drawn block in the
+// races. For tests. The weights and random numbers of single tokens and blocks are those of
+// kernels/sampling.h; tests/kernels/sampling_test.cc tests them by themselves.
 #pragma once
 
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#include <map>
 #include <utility>
 #include <vector>
 
@@ -114,19 +115,27 @@ inline std::vector<std::pair<TokenId, double>> ReferenceDistribution(const Sampl
 }
 
 inline TokenId ReferenceDraw(const SamplerCase& c) {
-  std::vector<ReferenceToken> kept = ReferenceKept(c);
-  std::sort(kept.begin(), kept.end(), [](const auto& a, const auto& b) { return a.id < b.id; });
-  double shortest = std::numeric_limits<double>::infinity();
-  TokenId drawn = -1;
-  for (const ReferenceToken& token : kept) {
-    const double u = sampling::UniformAt(c.params.seed, static_cast<uint32_t>(c.position()), token.id);
-    const double time = sampling::ExponentialOf(u) / static_cast<double>(token.weight);
-    if (time < shortest) {
-      shortest = time;
-      drawn = token.id;
-    }
+  using sampling::Uniform;
+  const std::vector<ReferenceToken> kept = ReferenceKept(c);
+  const auto block_of = [](TokenId id) { return static_cast<uint32_t>(id) / kSampleBlock; };
+  const auto time = [&](Uniform of, uint32_t index, double weight) {
+    const auto position = static_cast<uint32_t>(c.position());
+    return sampling::ExponentialOf(sampling::UniformAt(c.params.seed, position, index, of)) / weight;
+  };
+  std::map<uint32_t, double> masses;  // in units of 2^-40: integers, whose sums are exact
+  for (const ReferenceToken& token : kept)
+    masses[block_of(token.id)] += std::floor(static_cast<double>(token.weight) * 0x1.0p+40);
+  // The time of the winner, and which it is.
+  std::pair<double, uint32_t> block = {std::numeric_limits<double>::infinity(), 0}, drawn = block;
+  for (const auto& [index, mass] : masses) {
+    if (mass > 0) block = std::min(block, {time(Uniform::kOfBlock, index, mass * 0x1.0p-40), index});
   }
-  return drawn;
+  for (const ReferenceToken& token : kept) {
+    const auto id = static_cast<uint32_t>(token.id);
+    if (block_of(token.id) == block.second)
+      drawn = std::min(drawn, {time(Uniform::kOfToken, id, static_cast<double>(token.weight)), id});
+  }
+  return static_cast<TokenId>(drawn.second);
 }
 
 // Of the logits as they came: natural logs of the softmax in long double.

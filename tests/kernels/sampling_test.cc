@@ -7,8 +7,11 @@
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#include <map>
+#include <numeric>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/prng.h"
@@ -22,6 +25,7 @@ namespace {
 using sampling::ExponentialOf;
 using sampling::Philox;
 using sampling::PhiloxWords;
+using sampling::Uniform;
 using sampling::UniformAt;
 using sampling::WeightOf;
 
@@ -42,19 +46,21 @@ TEST(Sampling, PhiloxGivesTheKnownAnswers) {
             (PhiloxWords{0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}));
 }
 
-TEST(Sampling, EveryTokenAndPositionHasItsOwnNumber) {
+TEST(Sampling, EveryTokenBlockAndPositionHasItsOwnNumber) {
   std::set<double> seen;
   for (uint64_t seed : {0ull, 1ull, 1ull << 32}) {
     for (uint32_t position = 0; position < 30; ++position) {
-      for (TokenId token = 0; token < 100; ++token) {
-        const double u = UniformAt(seed, position, token);
-        EXPECT_TRUE(u > 0 && u < 1) << u;
-        EXPECT_LE(sampling::WordAt(seed, position, token, 0) * 0x1.0p-32, u);
-        seen.insert(u);
+      for (uint32_t index = 0; index < 100; ++index) {
+        for (const Uniform of : {Uniform::kOfToken, Uniform::kOfBlock}) {
+          const double u = UniformAt(seed, position, index, of);
+          EXPECT_TRUE(u > 0 && u < 1) << u;
+          EXPECT_LE(sampling::WordAt(seed, position, index, 0, of) * 0x1.0p-32, u);
+          seen.insert(u);
+        }
       }
     }
   }
-  EXPECT_EQ(seen.size(), 9000u);
+  EXPECT_EQ(seen.size(), 18000u);
 }
 
 TEST(Sampling, ExponentialsAreLogarithms) {
@@ -105,7 +111,7 @@ TEST(Sampling, ImpossibleTokensAreNotDrawnByTheSmallestRandomNumber) {
   DrawScratch scratch = ScratchFor(256);
   const DrawParams params{.seed = 7, .position = kPosition};
   std::vector<float> logits(256, 0.0f);
-  ASSERT_LT(sampling::WordAt(7, kPosition, kToken, 0), 2u);
+  ASSERT_LT(sampling::WordAt(7, kPosition, kToken, 0, Uniform::kOfToken), 2u);
   EXPECT_EQ(DrawToken(params, logits, {}, scratch), kToken);
   for (const float impossible : {-1000.0f, -kInf, NAN}) {
     logits[kToken] = impossible;
@@ -160,14 +166,12 @@ TEST(Sampling, LoopsOfEveryInstructionSetDoWhatTheDefinitionSays) {
       }
       EXPECT_EQ(loops->sum_weights(weights.data(), weights.size()), expected);
       std::vector<int32_t> words(kSampleBlock);
-      const uint32_t least = loops->halved_words(n << 33 | 5, 9, 512, words.data());
-      uint32_t expected_least = ~0u;
-      for (size_t j = 0; j < kSampleBlock; ++j) {
-        const uint32_t word = sampling::WordAt(n << 33 | 5, 9, static_cast<TokenId>(512 + j), 0) / 2;
-        ASSERT_EQ(static_cast<uint32_t>(words[j]), word);
-        expected_least = std::min(expected_least, word);
+      for (const Uniform of : {Uniform::kOfToken, Uniform::kOfBlock}) {
+        loops->halved_words(n << 33 | 5, 9, 512, static_cast<uint32_t>(of), words.data());
+        for (uint32_t j = 0; j < kSampleBlock; ++j) {
+          ASSERT_EQ(static_cast<uint32_t>(words[j]), sampling::WordAt(n << 33 | 5, 9, 512 + j, 0, of) / 2);
+        }
       }
-      EXPECT_EQ(least, expected_least);
     }
   }
 }
@@ -198,15 +202,23 @@ TokenId DrawBySorting(const DrawParams& params, const std::vector<float>& logits
     while (sum < wanted) sum += sampling::FixedPoint(tokens[kept++].weight);
     tokens.resize(kept);
   }
-  const auto time = [&](const Token& token) {
-    return ExponentialOf(UniformAt(params.seed, params.position, token.id)) /
-           static_cast<double>(token.weight);
+  std::map<uint32_t, uint64_t> masses;
+  for (const Token& token : tokens)
+    masses[static_cast<uint32_t>(token.id) / kSampleBlock] += sampling::FixedPoint(token.weight);
+  const auto time = [&](Uniform of, uint32_t index, double weight) {
+    return ExponentialOf(UniformAt(params.seed, params.position, index, of)) / weight;
   };
-  return std::min_element(tokens.begin(), tokens.end(),
-                          [&](const Token& a, const Token& b) {
-                            return time(a) < time(b) || (time(a) == time(b) && a.id < b.id);
-                          })
-      ->id;
+  std::pair<double, uint32_t> block = {kInf, 0}, token = {kInf, 0};
+  for (const auto& [index, mass] : masses) {
+    if (mass > 0)
+      block = std::min(block, {time(Uniform::kOfBlock, index, static_cast<double>(mass) * 0x1.0p-40), index});
+  }
+  for (const Token& of : tokens) {
+    const auto id = static_cast<uint32_t>(of.id);
+    if (id / kSampleBlock == block.second)
+      token = std::min(token, {time(Uniform::kOfToken, id, static_cast<double>(of.weight)), id});
+  }
+  return static_cast<TokenId>(token.second);
 }
 
 // Logits by number of candidates: few, too many for the scratch, many that share a key or nearly so, and a
@@ -244,6 +256,38 @@ TEST(Sampling, DrawsAreThoseOfSortingHoweverManyCandidatesThereAre) {
     ASSERT_EQ(DrawToken(params, logits, {}, scratch), DrawBySorting(params, logits))
         << "case " << i << ": kind " << kind << ", " << vocab << " tokens, temperature " << params.temperature
         << ", top_p " << params.top_p << ", top_k " << params.top_k << ", min_p " << params.min_p;
+  }
+}
+
+// Tokens of three blocks, with few that are likely: counts of draws against the softmax, by Pearson's test.
+TEST(Sampling, DrawsHaveTheProbabilitiesOfTheSoftmax) {
+  constexpr size_t kVocab = 700;
+  constexpr int kDraws = 50000;
+  Prng prng(13);
+  DrawScratch scratch = ScratchFor(kVocab);
+  for (const float top_p : {1.0f, 0.95f}) {
+    std::vector<float> logits(kVocab);
+    for (float& logit : logits) logit = static_cast<float>(3 * prng.Unit());
+    for (int i = 0; i < 10; ++i) logits[prng.Below(kVocab)] = 6.0f;
+    std::vector<int> drawn(kVocab);
+    for (int i = 0; i < kDraws; ++i) {
+      const DrawParams params{.top_p = top_p, .seed = prng.Next(), .position = static_cast<uint32_t>(i)};
+      ++drawn[static_cast<size_t>(DrawToken(params, logits, {}, scratch))];
+    }
+    std::vector<size_t> order(kVocab);
+    std::iota(order.begin(), order.end(), size_t{0});
+    std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return logits[a] > logits[b]; });
+    double total = 0, kept = 0, chi_square = 0;
+    for (const float logit : logits) total += std::exp(static_cast<double>(logit));
+    size_t count = 0;
+    while (count < kVocab && kept < static_cast<double>(top_p) * total)
+      kept += std::exp(static_cast<double>(logits[order[count++]]));
+    for (size_t i = 0; i < count; ++i) {
+      const double expected = kDraws * std::exp(static_cast<double>(logits[order[i]])) / kept;
+      chi_square += (drawn[order[i]] - expected) * (drawn[order[i]] - expected) / expected;
+    }
+    const double freedom = static_cast<double>(count - 1);
+    EXPECT_LT(std::abs(chi_square - freedom), 5 * std::sqrt(2 * freedom)) << "top_p " << top_p;
   }
 }
 
