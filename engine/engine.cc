@@ -326,7 +326,7 @@ bool Engine::Impl::LaunchAhead() {
     return false;
   const double begun = clock->NowSeconds();
   PollTiers();
-  std::vector<PlannedChunk> plan = scheduler.PlanAhead([this](const Sequence& sequence) {
+  std::vector<PlannedChunk> plan = scheduler.PlanAhead(budget, [this](const Sequence& sequence) {
     return sequence.coming_generated() >= sequence.request.sampling.max_tokens ||
            sequence.coming_tokens() >= options.context;
   });

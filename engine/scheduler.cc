@@ -1,6 +1,7 @@
 #include "engine/scheduler.h"
 
 #include <algorithm>
+#include <limits>
 #include <map>
 #include <span>
 #include <utility>
@@ -10,6 +11,11 @@
 
 namespace prefixd {
 namespace {
+
+// So many steps in a row may be for one tenant alone.
+constexpr int kOwnSteps = 2;
+// A tenant floods that has so many times as many sequences as another one.
+constexpr double kFlood = 4;
 
 bool Planned(const std::vector<PlannedChunk>& plan, const Sequence& sequence) {
   return std::any_of(plan.begin(), plan.end(),
@@ -99,8 +105,11 @@ std::vector<PlannedChunk> Scheduler::Plan(const StepBudget& budget,
   some_wait_for_loads_ =
       std::ranges::any_of(running_, [](const auto& sequence) { return sequence->load_wait_begun >= 0; });
   std::vector<PlannedChunk> plan;
-  PlanDecodes(&plan);
-  PlanPrefills(budget, &plan);
+  ++plans_;
+  const FairShares::Tenant* const only = TenantOfOwnStep();
+  if (only != nullptr) PlanFor(only, budget, &plan);
+  own_steps_ = plan.empty() ? 0 : own_steps_ + 1;
+  if (plan.empty()) PlanFor(nullptr, budget, &plan);
   if (plan.empty()) PlanOldestAlone(budget, &plan);
   if (!plan.empty()) starved_since_ = -1;
   return plan;
@@ -108,12 +117,14 @@ std::vector<PlannedChunk> Scheduler::Plan(const StepBudget& budget,
 
 // While a step is in flight, nothing changes but the block tables, which grow, and what the cache evicts for
 // them: blocks that no lease has. So there is nothing to plan beside sequences that only decode.
-std::vector<PlannedChunk> Scheduler::PlanAhead(const std::function<bool(const Sequence&)>& ends) {
+std::vector<PlannedChunk> Scheduler::PlanAhead(const StepBudget& budget,
+                                               const std::function<bool(const Sequence&)>& ends) {
   if (!queued_.empty()) {
     Sequence& next = **NextQueued();
     if (CanAdmit(next) || VictimFor(next) != nullptr) return {};
   }
   std::vector<PlannedChunk> plan;
+  double units = 0;
   for (const auto& sequence : running_) {
     Sequence& s = *sequence;
     const bool is_last = s.coming_ready() >= s.prompt_tokens && ends(s);
@@ -123,7 +134,9 @@ std::vector<PlannedChunk> Scheduler::PlanAhead(const std::function<bool(const Se
     if (!s.will_decode() || s.Unscored(s.prompt_tokens) > 0) return {};
     if (!cache_->Reserve(s.lease, s.coming_ready() + 1)) return {};
     plan.push_back({&s, s.coming_ready(), 1, true});
+    units += budget.cost().Of(s.coming_ready(), 1);
   }
+  if (units > DecodeUnits(budget)) return {};
   return plan;
 }
 
@@ -307,14 +320,69 @@ bool Scheduler::ReserveFor(Sequence& sequence, int tokens, const std::vector<Pla
   return true;
 }
 
-void Scheduler::PlanDecodes(std::vector<PlannedChunk>* plan) {
-  for (auto it = running_.begin(); it != running_.end();) {
-    Sequence& sequence = **it;
-    if (sequence.decoding() && sequence.can_compute() &&
-        ReserveFor(sequence, static_cast<int>(sequence.tokens.size()), *plan)) {
-      plan->push_back({&sequence, sequence.ready(), 1, true});
-    }
-    ++it;  // after ReserveFor: it may have erased younger ones, never this one
+double Scheduler::LargestLoad() const {
+  double largest = 0;
+  for (const auto& sequence : running_) largest = std::max(largest, sequence->tenant->load());
+  return largest;
+}
+
+// Returns how many units the decodes of a step may have.
+double Scheduler::DecodeUnits(const StepBudget& budget) const {
+  const double largest = LargestLoad();
+  const bool floods = std::ranges::any_of(
+      running_, [&](const auto& sequence) { return largest >= kFlood * sequence->tenant->load(); });
+  const bool alone = std::ranges::all_of(
+      running_, [&](const auto& sequence) { return sequence->tenant == running_.front()->tenant; });
+  return floods || alone ? budget.DecodeUnits() : std::numeric_limits<double>::infinity();
+}
+
+// Which tenant the step is for, if it is for one alone: the one with the lowest counter of those that can
+// compute, when it has a prompt to compute and another one floods.
+const FairShares::Tenant* Scheduler::TenantOfOwnStep() const {
+  if (shares_.alone() || own_steps_ >= kOwnSteps) return nullptr;
+  const FairShares::Tenant* lowest = nullptr;
+  for (const auto& sequence : running_) {
+    if (sequence->can_compute() && (lowest == nullptr || sequence->tenant->counter < lowest->counter))
+      lowest = sequence->tenant;
+  }
+  if (lowest == nullptr || LargestLoad() < kFlood * lowest->load()) return nullptr;
+  const bool prompt = std::ranges::any_of(running_, [&](const auto& sequence) {
+    return sequence->tenant == lowest && sequence->can_compute() && !sequence->decoding();
+  });
+  return prompt ? lowest : nullptr;
+}
+
+// `only`: of this tenant alone; null: of all.
+void Scheduler::PlanFor(const FairShares::Tenant* only, const StepBudget& budget,
+                        std::vector<PlannedChunk>* plan) {
+  PlanDecodes(only, budget, plan);
+  PlanPrefills(only, budget, plan);
+}
+
+void Scheduler::PlanDecodes(const FairShares::Tenant* only, const StepBudget& budget,
+                            std::vector<PlannedChunk>* plan) {
+  const auto units_of = [&](const Sequence& s) { return budget.cost().Of(s.ready(), 1); };
+  std::vector<Sequence*> decodes;
+  double all = 0;
+  for (const auto& s : running_) {
+    if (!s->decoding() || !s->can_compute() || (only != nullptr && s->tenant != only)) continue;
+    decodes.push_back(s.get());
+    all += units_of(*s);
+  }
+  const double most = DecodeUnits(budget);
+  if (all > most) {
+    std::ranges::stable_sort(decodes, {}, [&](const Sequence* s) {
+      return std::pair(shares_.alone() ? 0 : s->tenant->counter, s->last_decode);
+    });
+  }
+  double units = 0;
+  for (Sequence* const s : decodes) {
+    if (units > 0 && units + units_of(*s) > most) break;
+    if (s->phase == SequencePhase::kQueued) continue;  // preempted for one before it
+    if (!ReserveFor(*s, static_cast<int>(s->tokens.size()), *plan)) continue;
+    plan->push_back({s, s->ready(), 1, true});
+    s->last_decode = plans_;
+    units += units_of(*s);
   }
 }
 

@@ -13,6 +13,11 @@
 // most twice as long for their sake. A tenant for whose sequence there is no place gets that of the tenant
 // that has most of them, while this one keeps at least as many in proportion to the weights.
 //
+// A tenant floods that has several times as many sequences as another one, or all of them. Then the answers
+// that do not fit into the StepBudget take turns, those that have waited longest first; and while the tenant
+// with the lowest counter has a prompt to compute, two of three steps are for it alone, so that a short
+// prompt does not wait for the answers of the flood.
+//
 // Invariants
 //   1. A plan has at most step_tokens rows and at most one chunk per sequence. The blocks of every chunk are
 //      reserved. The plan has logits for at most prompt_logit_rows prompt positions, and for one row of each
@@ -82,8 +87,10 @@ class Scheduler {
   // then is known now, except for the tokens that they draw and for sequences that end with one of these.
   // `ends` says which sequences certainly end with the steps in flight. Returns an empty plan when it cannot
   // say, and Plan has to: it neither admits, acquires nor preempts; and which tokens a constraint allows is
-  // known only when the token before was drawn.
-  std::vector<PlannedChunk> PlanAhead(const std::function<bool(const Sequence&)>& ends);
+  // known only when the token before was drawn. Nor can it say which of the sequences decode where the budget
+  // does not allow all.
+  std::vector<PlannedChunk> PlanAhead(const StepBudget& budget,
+                                      const std::function<bool(const Sequence&)>& ends);
 
   // Records that a planned chunk was computed: its full blocks enter the cache, and the sequence's counts are
   // updated. PrefixCache::EndStep comes first. Steps launched later may still be in flight.
@@ -137,11 +144,16 @@ class Scheduler {
   int64_t NeededBlocks(const Sequence& sequence) const;
   int64_t OutstandingBlocks() const;
   bool ReserveFor(Sequence& sequence, int tokens, const std::vector<PlannedChunk>& plan);
-  void PlanDecodes(std::vector<PlannedChunk>* plan);
-  Room RoomBeside(const std::vector<PlannedChunk>& decodes, const StepBudget& budget) const;
-  void PlanPrefills(const StepBudget& budget, std::vector<PlannedChunk>* plan);
+  double LargestLoad() const;
+  double DecodeUnits(const StepBudget& budget) const;
+  const FairShares::Tenant* TenantOfOwnStep() const;
+  void PlanFor(const FairShares::Tenant* only, const StepBudget& budget, std::vector<PlannedChunk>* plan);
+  void PlanDecodes(const FairShares::Tenant* only, const StepBudget& budget, std::vector<PlannedChunk>* plan);
+  Room RoomBeside(const std::vector<PlannedChunk>& decodes, const StepBudget& budget, bool own) const;
+  void PlanPrefills(const FairShares::Tenant* only, const StepBudget& budget,
+                    std::vector<PlannedChunk>* plan);
   void ExtendChunks(const RowCost& cost, Room room, std::vector<PlannedChunk>* plan);
-  std::vector<Turn> PrefillTurns() const;
+  std::vector<Turn> PrefillTurns(const FairShares::Tenant* only) const;
   int PlanPrefill(Sequence& sequence, int tokens, std::vector<PlannedChunk>* plan);
   void PlanOldestAlone(const StepBudget& budget, std::vector<PlannedChunk>* plan);
   void Preempt(Sequence& sequence);
@@ -156,6 +168,8 @@ class Scheduler {
   SequenceList running_;              // by id
   RequestId last_prefilled_ = 0;      // the last sequence that got a turn
   bool some_wait_for_loads_ = false;  // at the beginning of the plan
+  int own_steps_ = 0;                 // the last plans, as far as they were for one tenant alone
+  uint64_t plans_ = 0;
   // Since when the oldest sequence has got no block, because transfers hold all that others do not; below 0:
   // it has.
   double starved_since_ = -1;

@@ -38,9 +38,10 @@ int Fitting(const RowCost& cost, double units, int position, int limit) {
 
 // What can compute a part of its prompt: the tenants in the order of their counters, and the sequences of
 // each in turns: the one after the last that got a turn begins.
-std::vector<Scheduler::Turn> Scheduler::PrefillTurns() const {
+std::vector<Scheduler::Turn> Scheduler::PrefillTurns(const FairShares::Tenant* only) const {
   std::vector<Turn> turns;
   for (const auto& sequence : running_) {
+    if (only != nullptr && sequence->tenant != only) continue;
     if (sequence->can_compute() && !sequence->decoding()) turns.push_back({sequence->id, sequence->tenant});
   }
   std::ranges::rotate(turns, std::ranges::upper_bound(turns, last_prefilled_, {}, &Turn::id));
@@ -53,12 +54,12 @@ std::vector<Scheduler::Turn> Scheduler::PrefillTurns() const {
   return turns;
 }
 
-Scheduler::Room Scheduler::RoomBeside(const std::vector<PlannedChunk>& decodes,
-                                      const StepBudget& budget) const {
+Scheduler::Room Scheduler::RoomBeside(const std::vector<PlannedChunk>& decodes, const StepBudget& budget,
+                                      bool own) const {
   double units = 0;
   for (const PlannedChunk& chunk : decodes) units += budget.cost().Of(chunk.sequence->ready(), chunk.tokens);
   return {.rows = limits_.step_tokens - Rows(decodes),
-          .units = budget.PromptUnits(units),
+          .units = budget.PromptUnits(units, own),
           .logit_rows = limits_.prompt_logit_rows,
           .part_rows = some_wait_for_loads_ ? kPartTokens : limits_.step_tokens};
 }
@@ -79,10 +80,11 @@ void Scheduler::Room::LimitTo(const Room& all) {
   units = std::min(units, all.units - units);
 }
 
-void Scheduler::PlanPrefills(const StepBudget& budget, std::vector<PlannedChunk>* plan) {
+void Scheduler::PlanPrefills(const FairShares::Tenant* only, const StepBudget& budget,
+                             std::vector<PlannedChunk>* plan) {
   const RowCost& cost = budget.cost();
-  Room room = RoomBeside(*plan, budget);
-  const std::vector<Turn> turns = PrefillTurns();
+  Room room = RoomBeside(*plan, budget, only != nullptr);
+  const std::vector<Turn> turns = PrefillTurns(only);
   int left = 0;            // turns of the tenant
   bool one_waits = false;  // for logit rows: it begins in the next step
   const Room all = room;

@@ -10,10 +10,10 @@ namespace {
 // planned.
 constexpr double kPlannedShare = 0.8;
 // The part of the stated time that steps have while tenants share the machine.
-constexpr double kSharedPart = 0.125;
+constexpr double kSharedPart = 1.0 / 16;
 // But they have at least so many times the time of a step without prompts, which every step spends on the
 // weights: shorter ones would read the weights too often.
-constexpr double kSharedBases = 4;
+constexpr double kSharedBases = 3;
 // Prompts get at least this share of the time of the decodes. Otherwise a model whose weights alone take the
 // stated time to read would read them for a token or two of a prompt.
 constexpr double kShareOfDecodes = 0.5;
@@ -83,10 +83,10 @@ int RowCost::Fitting(double units, int position, int limit) const {
   return fits;
 }
 
-double StepBudget::PromptUnits(double decode_units) const {
+double StepBudget::PromptUnits(double decode_units, bool own) const {
   if (step_seconds_ <= 0) return std::numeric_limits<double>::infinity();
   if (steps_ < kFirstSteps) return kLeastUnits;
-  const double planned = kPlannedShare * StatedSeconds();
+  const double planned = kPlannedShare * StatedSeconds(own);
   if (units_ == 0) {  // as many as certainly fit, if the largest step so far has fitted
     const double growth = largest_seconds_ < planned ? planned / largest_seconds_ : kLargestGrowth;
     return std::max(kLeastUnits, largest_ * std::min(growth, kLargestGrowth));
@@ -97,9 +97,16 @@ double StepBudget::PromptUnits(double decode_units) const {
   return std::clamp(seconds / UnitSeconds(), kLeastUnits, largest);
 }
 
-double StepBudget::StatedSeconds() const {
+double StepBudget::DecodeUnits() const {
+  if (!shared_ || step_seconds_ <= 0 || units_ == 0) return std::numeric_limits<double>::infinity();
+  const double seconds = kPlannedShare * StatedSeconds(false) - base_.value_or(0);
+  return std::max(seconds / UnitSeconds(), kLeastUnits);
+}
+
+double StepBudget::StatedSeconds(bool own) const {
   if (!shared_) return step_seconds_;
-  return std::clamp(kSharedBases * base_.value_or(0), kSharedPart * step_seconds_, step_seconds_);
+  const double least = std::max(kSharedBases * base_.value_or(0), kSharedPart * step_seconds_);
+  return std::min((own ? 2 : 1) * least, step_seconds_);
 }
 
 double StepBudget::UnitSeconds() const {

@@ -5,12 +5,13 @@
 // of attention, which grows with its position, so that a token of a long prompt costs more than one unit.
 //
 // StepBudget measures two numbers: the seconds that every step takes (`base`: mostly reading the weights), in
-// steps that compute no prompt or little of one, and the seconds of a unit, in the others. Decodes always
-// run. Prompts get what the decodes leave of the stated time, but at least half of what the decodes take. A
-// step therefore takes at most the stated time, or one and a half times as long as the decodes alone.
+// steps that compute no prompt or little of one, and the seconds of a unit, in the others. Prompts get what
+// the decodes leave of the stated time, but at least half of what the decodes take. A step therefore takes at
+// most the stated time, or one and a half times as long as the decodes alone.
 //
 // While tenants share the machine, the steps are shorter: who comes waits for the end of the step in flight,
-// and should not wait much longer than its own prompt takes.
+// and should not wait much longer than its own prompt takes. So decodes are limited, too; otherwise they
+// always run.
 //
 // It depends on no clock, model or thread: the caller passes the times. One owner (the engine thread).
 //
@@ -67,8 +68,11 @@ class StepBudget {
   const RowCost& cost() const { return cost_; }
   // Whether the next steps are shorter than stated.
   void SetShared(bool shared) { shared_ = shared; }
-  // Returns how many units prompts may have in a step with decodes of `decode_units`.
-  double PromptUnits(double decode_units) const;
+  // Returns how many units prompts may have in a step with decodes of `decode_units`. `own`: in a step for
+  // one of the tenants alone, which may be twice as long.
+  double PromptUnits(double decode_units, bool own = false) const;
+  // Returns how many units the decodes of a step may have. What is beyond waits for the next steps.
+  double DecodeUnits() const;
   // A step has taken `seconds`.
   void Observe(const StepWork& work, double seconds);
 
@@ -80,8 +84,8 @@ class StepBudget {
   void AssumePromptUnit(double seconds) { prompt_unit_seconds_ = seconds; }
 
  private:
-  double StatedSeconds() const;  // of a step, at most
-  double UnitSeconds() const;    // 0: not measured
+  double StatedSeconds(bool own) const;  // of a step, at most
+  double UnitSeconds() const;            // 0: not measured
   double Predict(double units) const { return base_.value_or(0) + units * UnitSeconds(); }
   void ObserveBase(double units, double seconds);
   void ObserveUnits(double units, double seconds);

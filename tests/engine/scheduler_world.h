@@ -138,7 +138,9 @@ class World {
 
   // The units of prompts fit the budget, except that the last chunk has a token at least.
   void ExpectWithinBudget(const std::vector<PlannedChunk>& plan, const StepWork& work) {
-    const double units = budget_.PromptUnits(work.decodes);
+    const auto tenant = [](const PlannedChunk& chunk) { return chunk.sequence->request.share.tenant; };
+    const bool of_one = std::ranges::all_of(plan, [&](auto& c) { return tenant(c) == tenant(plan[0]); });
+    const double units = budget_.PromptUnits(work.decodes, /*own=*/of_one && scheduler_.shared());
     double before_last = 0;
     for (const PlannedChunk& chunk : plan) {
       const int tokens = &chunk == &plan.back() ? chunk.tokens - 1 : chunk.tokens;
