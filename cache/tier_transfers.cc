@@ -7,8 +7,8 @@
 
 #include "base/check.h"
 #include "base/mutex.h"
+#include "base/read_pause.h"
 #include "cache/drop_log.h"
-#include "cache/read_pause.h"
 #include "storage/record.h"
 
 namespace prefixd {

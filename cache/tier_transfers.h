@@ -22,7 +22,7 @@
 //   3. What a spill to the disk writes has neither NaN nor infinity.
 //   4. After a write that the disk failed, spills to it fail at once for a second: a disk that is out of
 //      order costs no work.
-//   5. After a read that the disk failed, it is not read for a time (cache/read_pause.h): loads from it fail
+//   5. After a read that the disk failed, it is not read for a time (base/read_pause.h): loads from it fail
 //      at once, those that wait in the executor as well, and OnDisk returns false for all keys. A block that
 //      the disk has already is not written meanwhile.
 //   6. After Drop, or a load that ended as kMissing or kCorrupt, OnDisk returns false for the key until a

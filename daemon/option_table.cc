@@ -119,8 +119,13 @@ constexpr OptionSpec kTable[] = {
     {"disk-max-age", "TIME", K::kDuration, &O::disk_max_age, "none", "Cache",
      "how long a block may lie in the disk cache: none, or a number with s, m, h, d or w", 0, 0},
     {"remote-cache", "URL", K::kText, &O::remote_cache, "", "Cache",
-     "store that daemons share, below the disk: redis://[user:password@]host[:port][/database]; without it "
-     "none"},
+     "store that daemons share, below the disk: redis[s]://[user:password@]host[:port][/database]; without "
+     "it none"},
+    {"remote-tls-ca", "FILE", K::kText, &O::remote_tls_ca, "", "Cache",
+     "certificates as PEM that may sign that of a rediss:// server; without it those of the system"},
+    {"remote-tls-cert", "FILE", K::kText, &O::remote_tls_cert, "", "Cache",
+     "certificate as PEM, with its chain, that a rediss:// server is shown"},
+    {"remote-tls-key", "FILE", K::kText, &O::remote_tls_key, "", "Cache", "key of that certificate as PEM"},
     {"remote-write-rate", "SIZE", K::kSize, &O::remote_write_rate, "64 MiB", "Cache",
      "bytes that this daemon writes to the remote cache in a second, at most", 1 << 10, kMaxBytes},
     {"remote-max-age", "TIME", K::kDuration, &O::remote_max_age, "none", "Cache",

@@ -33,6 +33,7 @@ struct Options {
       activations, quantize, kv_dtype, eviction, product_choices;
   std::string listen, tls_cert, tls_key, admin_listen, api_keys, cors_origin, log_level, log_format, config;
   std::string disk_cache_dir, disk_compression, load_policy, remote_cache;
+  std::string remote_tls_ca, remote_tls_cert, remote_tls_key;
   std::string kv_events, kv_events_replay, kv_events_topic, kv_events_sequence;
   int64_t device, threads, block_tokens, retained_share, context, max_sequences, step_tokens, max_queue,
       max_logprobs;

@@ -51,11 +51,13 @@ void RemoteTier::SetWake(std::function<void()> wake) {
 
 // A store that is full, or lacks a record, works.
 void RemoteTier::Note(const Status& status, int64_t began) {
-  const bool fails = status.code() == Code::kIo || status.code() == Code::kUnavailable;
+  const bool failed = status.code() == Code::kIo || status.code() == Code::kUnavailable;
+  // One server of several that fails is left alone by the store itself.
+  const bool fails = failed && !store_.WorksInPart();
   if (!fails && !IsPaused()) pause_.Succeeded();
   if (fails) pause_.Failed(began, clock_.NowNanos());
   MutexLock lock(mutex_);
-  if (fails) ++stats_.failures;
+  if (failed) ++stats_.failures;
   if (fails && failure_.empty())
     Log(LogLevel::kError, "the remote cache fails; requests are served without it",
         {{"store", options_.store.address.Name()}, {"error", status.message()}});
@@ -89,7 +91,7 @@ Status RemoteTier::Delete(const BlockKey& key) {
     }
     if (writing_ == key) writing_dropped_ = true;
   }
-  if (store_.Knows(key) == false) return Status::Ok();
+  if (store_.Knows(key) == false && !store_.IsLeftAlone(key)) return Status::Ok();
   if (IsPaused()) return LeftAlone();
   const int64_t began = clock_.NowNanos();
   const Status status = store_.Delete(key);
@@ -97,7 +99,7 @@ Status RemoteTier::Delete(const BlockKey& key) {
   return status;
 }
 
-Status RemoteTier::Scan(const Visitor& visitor) {
+Status RemoteTier::ScanUntil(const Visitor& visitor, const std::atomic<bool>* stop) {
   std::vector<std::pair<BlockKey, std::string>> heads;
   {
     MutexLock lock(mutex_);
@@ -109,7 +111,7 @@ Status RemoteTier::Scan(const Visitor& visitor) {
     if (!visitor(key, head)) return Status::Ok();
   if (IsPaused()) return LeftAlone();
   const int64_t began = clock_.NowNanos();
-  const Status status = store_.Scan(visitor);
+  const Status status = store_.ScanUntil(visitor, stop);
   Note(status, began);
   return status;
 }
@@ -234,7 +236,7 @@ bool RemoteTier::IsDropped() const {
 }
 
 void RemoteTier::WriteOne(const StoreEntry& entry) {
-  if (IsPaused()) return Count(RemoteWrite::kFailed);
+  if (IsPaused() || store_.IsLeftAlone(entry.key)) return Count(RemoteWrite::kFailed);
   int64_t began = clock_.NowNanos();
   const Status found = store_.Find(std::span(&entry.key, 1));
   Note(found, began);
@@ -293,6 +295,7 @@ RemoteTierStats RemoteTier::stats() const {
   MutexLock lock(mutex_);
   RemoteTierStats stats = stats_;
   stats.failure = failure_;
+  if (failure_.empty() && store_.WorksInPart()) stats.failure = "a server of the cluster; the others work";
   stats.bytes = store_.bytes();
   stats.capacity = store_.capacity() == UINT64_MAX ? 0 : store_.capacity();
   return stats;

@@ -6,8 +6,9 @@
 //                 does not have already, at most a stated number of bytes per second.
 //
 // After a call that failed, the store is left alone for a second, and for twice as long after each further
-// failure, up to 30 seconds (cache/read_pause.h): Contains says no, nothing is asked or read, and what is to
-// be written is dropped. A store that is full gets no records for 10 seconds.
+// failure, up to 30 seconds (base/read_pause.h): Contains says no, nothing is asked or read, and what is to
+// be written is dropped. A store that is full gets no records for 10 seconds. Of a cluster, RedisStore leaves
+// the server alone that failed, and the others are used.
 //
 // Threads: any thread may call the members. It has two threads: one asks, one writes.
 //
@@ -19,6 +20,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <cstdint>
 #include <deque>
 #include <functional>
@@ -30,7 +32,7 @@
 #include <vector>
 
 #include "base/mutex.h"
-#include "cache/read_pause.h"
+#include "base/read_pause.h"
 #include "storage/redis_store.h"
 
 namespace prefixd {
@@ -75,7 +77,9 @@ class RemoteTier final : public BlockStore {
   Status Delete(const BlockKey& key) override;
   Status Sync() override { return Status::Ok(); }
   // Begins with the records that wait to be written, also while the store is left alone.
-  Status Scan(const Visitor& visitor) override;
+  Status Scan(const Visitor& visitor) override { return ScanUntil(visitor, nullptr); }
+  // See RedisStore::ScanUntil.
+  Status ScanUntil(const Visitor& visitor, const std::atomic<bool>* stop);
   uint64_t bytes() const override { return store_.bytes(); }
   uint64_t capacity() const override { return store_.capacity(); }
   uint64_t max_record_bytes() const override { return store_.max_record_bytes(); }

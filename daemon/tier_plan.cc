@@ -128,15 +128,25 @@ Result<DiskPlan> MakeDiskPlan(const Options& options, const KvLayout& layout,
 
 Result<RemotePlan> MakeRemotePlan(const Options& options, const KvLayout& layout) {
   RemotePlan remote;
+  const TlsClientFiles files{options.remote_tls_ca, options.remote_tls_cert, options.remote_tls_key};
+  const bool has_files = !(files.ca + files.certificate + files.key).empty();
   if (options.remote_cache.empty()) {
     if (options.remote_max_age > 0)
       return InvalidArgument("remote-max-age has no effect without remote-cache");
+    if (has_files) return InvalidArgument("remote-tls-* have no effect without remote-cache");
     return remote;
   }
   Result<RedisAddress> address = ParseRedisUrl(options.remote_cache);
   if (!address.ok()) return address.status().WithContext("remote-cache");
   remote.on = true;
   remote.address = *std::move(address);
+  if (has_files && !remote.address.tls)
+    return InvalidArgument("remote-tls-* have no effect with redis://: give rediss:// to remote-cache");
+  if (remote.address.tls) {
+    Result<std::shared_ptr<const TlsClient>> tls = TlsClient::Make(files);
+    if (!tls.ok()) return Status(tls.status().code(), "remote-tls-" + tls.status().message());
+    remote.tls = *std::move(tls);
+  }
   remote.write_rate = static_cast<uint64_t>(options.remote_write_rate);
   remote.max_age_seconds = options.remote_max_age;
   remote.codec = CodecOf(options, layout.type);

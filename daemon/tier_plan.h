@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -15,6 +16,7 @@
 #include "kernels/kv_layout.h"
 #include "storage/payload_codec.h"
 #include "storage/redis_address.h"
+#include "storage/tls_client.h"
 
 namespace prefixd {
 
@@ -34,8 +36,9 @@ struct DiskPlan {
 struct RemotePlan {
   bool on = false;
   RedisAddress address;
-  uint64_t write_rate = 0;      // bytes per second
-  int64_t max_age_seconds = 0;  // 0: none
+  std::shared_ptr<const TlsClient> tls;  // of an address with TLS
+  uint64_t write_rate = 0;               // bytes per second
+  int64_t max_age_seconds = 0;           // 0: none
   CodecChoice codec;
 };
 

@@ -97,7 +97,7 @@ Result<uint64_t> Tiers::DeleteRecords(const std::function<bool(const RecordHead&
 Status Tiers::DeleteFrom(BlockStore* store, const std::function<bool(const RecordHead&)>& matches,
                          const std::atomic<bool>& stop, uint64_t* deleted) {
   Status failure;
-  const Status scanned = store->Scan([&](const BlockKey& key, std::string_view head) {
+  const auto visit = [&](const BlockKey& key, std::string_view head) {
     const DecodedHead decoded = DecodeRecordHead(std::as_bytes(std::span(head)));
     if (stop) failure = Unavailable("the daemon ends");
     if (stop || decoded.defect != RecordDefect::kNone || !matches(decoded.head)) return !stop.load();
@@ -106,13 +106,15 @@ Status Tiers::DeleteFrom(BlockStore* store, const std::function<bool(const Recor
     ++*deleted;
     if (on_dropped_ && store == disk_.get()) on_dropped_(key);
     return true;
-  });
+  };
+  const Status scanned = store == remote_.get() ? remote_->ScanUntil(visit, &stop) : store->Scan(visit);
   PREFIXD_RETURN_IF_ERROR(scanned);
   return failure;
 }
 
 void Tiers::MakeRemote(const RemotePlan& plan) {
   RemoteTier::Options options{.store = {.address = plan.address,
+                                        .tls = plan.tls,
                                         .fingerprint = fingerprint_,
                                         .clock = clock_,
                                         .max_record_bytes = RecordBytes(layout_),

@@ -7,8 +7,8 @@
 namespace prefixd {
 namespace {
 
-constexpr std::string_view kScheme = "redis://";
-constexpr std::string_view kForm = "give redis://[user:password@]host[:port][/database]";
+constexpr std::string_view kScheme = "redis://", kTlsScheme = "rediss://";
+constexpr std::string_view kForm = "give redis[s]://[user:password@]host[:port][/database]";
 
 template <typename Number>
 std::optional<Number> ParseNumber(std::string_view text, Number most) {
@@ -63,17 +63,16 @@ Status ReadHost(std::string_view text, RedisAddress* address) {
 
 std::string RedisAddress::Name() const {
   const bool is_ipv6 = host.find(':') != std::string::npos;
-  return std::string(kScheme) + (is_ipv6 ? "[" + host + "]" : host) + ":" + std::to_string(port) + "/" +
-         std::to_string(database);
+  return std::string(tls ? kTlsScheme : kScheme) + (is_ipv6 ? "[" + host + "]" : host) + ":" +
+         std::to_string(port) + "/" + std::to_string(database);
 }
 
 Result<RedisAddress> ParseRedisUrl(std::string_view url) {
-  if (url.starts_with("rediss://"))
-    return Unsupported("TLS to the store is not supported: give redis://, or a proxy that does the TLS");
-  if (!url.starts_with(kScheme))
-    return InvalidArgument("it does not begin with redis://; " + std::string(kForm));
-  url.remove_prefix(kScheme.size());
   RedisAddress address;
+  address.tls = url.starts_with(kTlsScheme);
+  if (!address.tls && !url.starts_with(kScheme))
+    return InvalidArgument("it does not begin with redis:// or rediss://; " + std::string(kForm));
+  url.remove_prefix(address.tls ? kTlsScheme.size() : kScheme.size());
   if (const size_t at = url.rfind('@'); at != std::string_view::npos) {
     const std::string_view login = url.substr(0, at);
     const size_t colon = login.find(':');

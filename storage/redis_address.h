@@ -16,13 +16,14 @@ struct RedisAddress {
   std::string user;      // empty: the default one
   std::string password;  // empty: none
   uint32_t database = 0;
+  bool tls = false;  // rediss://
 
   // redis://host:port/database, for messages. Never has the password.
   std::string Name() const;
 };
 
-// Reads redis://[user:password@]host[:port][/database]. %XX in the user and the password stands for a byte.
-// kInvalidArgument says what is wrong, without the password; kUnsupported: a URL with TLS.
+// Reads redis[s]://[user:password@]host[:port][/database]; rediss is TLS. %XX in the user and the password
+// stands for a byte. kInvalidArgument says what is wrong, without the password.
 Result<RedisAddress> ParseRedisUrl(std::string_view url);
 
 }  // namespace prefixd

@@ -28,7 +28,10 @@ Status ErrorOf(const RedisReply& reply) {
     return Unavailable("the store refuses the command: " + word + "; give a user that may read and write " +
                        "the keys prefixd:*");
   if (word == "WRONGTYPE") return Corrupt("the store has something else under the name of a record");
-  if (word == "MOVED" || word == "ASK") return Unavailable("the store is a cluster, which is not supported");
+  if (word == "CLUSTERDOWN")
+    return Unavailable(
+        "the cluster is down: it lacks servers; see cluster-require-full-coverage in docs/FLEET.md");
+  if (word == "MOVED" || word == "ASK") return Unavailable("the store redirects to what is no server");
   const bool is_word = std::ranges::all_of(word, [](char c) { return c >= 'A' && c <= 'Z'; });
   return IoError("the store answers with an error" + (is_word ? ": " + word.substr(0, 20) : ""));
 }
@@ -60,41 +63,13 @@ std::optional<uint64_t> FieldOf(std::string_view info, std::string_view name) {
 RedisStore::RedisStore(RedisStoreOptions options)
     : options_(std::move(options)),
       prefix_("prefixd:1:" + ToHex(options_.fingerprint).substr(0, 16) + ":"),
-      known_(options_.known_keys) {
-  PREFIXD_CHECK(options_.clock != nullptr);
-}
+      nodes_({.address = options_.address,
+              .tls = options_.tls,
+              .clock = options_.clock,
+              .connect_nanos = options_.connect_nanos}),
+      known_(options_.known_keys) {}
 
 RedisStore::~RedisStore() = default;
-
-// --- Connections ---
-
-Result<std::unique_ptr<RedisConnection>> RedisStore::TakeConnection() {
-  {
-    MutexLock lock(mutex_);
-    while (!idle_.empty()) {
-      std::unique_ptr<RedisConnection> connection = std::move(idle_.back());
-      idle_.pop_back();
-      if (connection->IsUsable()) return connection;
-    }
-  }
-  return RedisConnection::Open(options_.address, options_.clock,
-                               options_.clock->NowNanos() + options_.connect_nanos);
-}
-
-Result<std::vector<RedisReply>> RedisStore::Call(std::span<const Command> commands, size_t most_bytes,
-                                                 int64_t nanos) {
-  PREFIXD_ASSIGN_OR_RETURN(std::unique_ptr<RedisConnection> connection, TakeConnection());
-  Result<std::vector<RedisReply>> replies =
-      connection->Call(commands, most_bytes, options_.clock->NowNanos() + nanos);
-  std::vector<std::unique_ptr<RedisConnection>> closed;  // after the lock
-  MutexLock lock(mutex_);
-  if (replies.ok()) {
-    idle_.push_back(std::move(connection));
-  } else {
-    closed.swap(idle_);
-  }
-  return replies;
-}
 
 Result<RedisReply> RedisStore::CallOne(const Command& command, size_t most_bytes, int64_t nanos) {
   PREFIXD_ASSIGN_OR_RETURN(std::vector<RedisReply> replies, Call(std::span(&command, 1), most_bytes, nanos));
@@ -111,9 +86,14 @@ void RedisStore::Note(const BlockKey& key, bool present) {
 }
 
 std::optional<bool> RedisStore::Knows(const BlockKey& key) const {
+  if (IsLeftAlone(key)) return false;
   const int64_t now = options_.clock->NowNanos();
   MutexLock lock(mutex_);
   return known_.Find(key, now);
+}
+
+bool RedisStore::IsLeftAlone(const BlockKey& key) const {
+  return nodes_.SomeLeftAlone() && nodes_.IsLeftAlone(Name(key));
 }
 
 bool RedisStore::Contains(const BlockKey& key) const { return Knows(key).value_or(false); }
@@ -137,7 +117,8 @@ Status RedisStore::Find(std::span<const BlockKey> keys) {
     for (size_t i = at; i < end; ++i) {
       const RedisReply& reply = replies[i - at];
       if (reply.kind == RedisReply::Kind::kError) return ErrorOf(reply);
-      if (reply.kind != RedisReply::Kind::kInteger) return WrongReply();
+      if (reply.kind != RedisReply::Kind::kInteger && reply.kind != RedisReply::Kind::kNone)
+        return WrongReply();
       Note(keys[i], reply.integer > 0);
     }
     part = std::min(part * 8, kLongestLook);
@@ -146,12 +127,26 @@ Status RedisStore::Find(std::span<const BlockKey> keys) {
 }
 
 Status RedisStore::AskUsage() {
-  PREFIXD_ASSIGN_OR_RETURN(const RedisReply reply,
-                           CallOne({"INFO", "memory"}, kSmallReply, options_.call_nanos));
-  const std::optional<uint64_t> used = FieldOf(reply.text, "used_memory");
-  const std::optional<uint64_t> most = FieldOf(reply.text, "maxmemory");
-  if (used) bytes_ = *used;
-  if (most) capacity_ = *most == 0 ? UINT64_MAX : *most;
+  PREFIXD_ASSIGN_OR_RETURN(const auto servers, nodes_.Servers(options_.call_nanos));
+  uint64_t bytes = 0;
+  uint64_t capacity = 0;
+  Status failed = Status::Ok();
+  bool has_answer = false;
+  for (const auto& server : servers) {
+    const Result<RedisReply> reply =
+        nodes_.CallServer(*server, {"INFO", "memory"}, kSmallReply, options_.call_nanos);
+    if (!reply.ok() || reply->kind == RedisReply::Kind::kError) {
+      failed = reply.ok() ? ErrorOf(*reply) : reply.status();
+      continue;
+    }
+    has_answer = true;
+    bytes += FieldOf(reply->text, "used_memory").value_or(0);
+    const uint64_t most = FieldOf(reply->text, "maxmemory").value_or(0);
+    capacity = most == 0 || capacity == UINT64_MAX ? UINT64_MAX : capacity + most;
+  }
+  if (!has_answer) return failed;
+  bytes_ = bytes;
+  capacity_ = capacity == 0 ? UINT64_MAX : capacity;
   return Status::Ok();
 }
 
@@ -176,8 +171,16 @@ Result<double> RedisStore::ProbeRead(uint64_t bytes) {
 
 Result<std::string> RedisStore::Get(const BlockKey& key) {
   const std::string name = Name(key);
-  Result<RedisReply> got =
-      CallOne({"GET", name}, options_.max_record_bytes + kSmallReply, NanosFor(options_.max_record_bytes));
+  // One byte more than a record may have tells a value that is none, however long it is.
+  const std::string last = std::to_string(options_.max_record_bytes);
+  const auto get = [&](const Command& command) {
+    return CallOne(command, options_.max_record_bytes + kSmallReply, NanosFor(options_.max_record_bytes));
+  };
+  Result<RedisReply> got = get({"GETRANGE", name, "0", last});
+  // An empty record, or none.
+  if (got.ok() && got->kind == RedisReply::Kind::kText && got->text.empty()) got = get({"GET", name});
+  if (got.ok() && got->text.size() > options_.max_record_bytes)
+    got = Corrupt("the store has something longer than a record under the name of one");
   if (got.status().code() == Code::kCorrupt) PREFIXD_RETURN_IF_ERROR(Delete(key));
   PREFIXD_RETURN_IF_ERROR(got.status());
   RedisReply& reply = *got;
@@ -223,56 +226,92 @@ Status RedisStore::Delete(const BlockKey& key) {
 
 // --- Scan ---
 
-Status RedisStore::ScanPage(std::string* cursor, std::vector<BlockKey>* keys) {
+struct RedisStore::ScanState {
+  const Visitor& visitor;
+  const std::atomic<bool>* const stop;
+  const int64_t deadline;
+  std::unordered_set<BlockKey> visited = {};  // SCAN may name a key again
+  bool is_ended = false;                      // by the visitor
+};
+
+Status RedisStore::ScanPage(RedisNodes::Node& server, ScanState* scan, std::string* cursor,
+                            std::vector<BlockKey>* keys) {
+  if (scan->stop != nullptr && *scan->stop) return Cancelled("the scan of the store was stopped");
+  if (options_.clock->NowNanos() >= scan->deadline)
+    return ResourceExhausted("the scan of the store has taken too long");
   const std::string pattern = prefix_ + "*";
   PREFIXD_ASSIGN_OR_RETURN(
       const RedisReply page,
-      CallOne({"SCAN", *cursor, "MATCH", pattern, "COUNT", kKeysOfAPage}, kPageReply, options_.call_nanos));
+      nodes_.CallServer(server, {"SCAN", *cursor, "MATCH", pattern, "COUNT", kKeysOfAPage}, kPageReply,
+                        options_.call_nanos));
+  if (page.kind == RedisReply::Kind::kError) return ErrorOf(page);
   if (page.elements.size() != 2 || page.elements[0].kind != RedisReply::Kind::kText ||
       page.elements[1].kind != RedisReply::Kind::kArray)
     return WrongReply();
   *cursor = page.elements[0].text;
   for (const RedisReply& name : page.elements[1].elements) {
     if (!name.text.starts_with(prefix_)) continue;
-    if (const auto key = ParseKey(std::string_view(name.text).substr(prefix_.size()))) keys->push_back(*key);
+    const auto key = ParseKey(std::string_view(name.text).substr(prefix_.size()));
+    if (!key || !scan->visited.insert(*key).second) continue;
+    keys->push_back(*key);
+    if (scan->visited.size() > kMostScanned)
+      return ResourceExhausted("the store names more than " + std::to_string(kMostScanned) + " blocks");
   }
   return Status::Ok();
 }
 
-Status RedisStore::Scan(const Visitor& visitor) {
+Status RedisStore::VisitPage(const std::vector<BlockKey>& keys, ScanState* scan) {
   const std::string last = std::to_string(kRecordHeaderBytes - 1);
-  std::unordered_set<BlockKey> visited;  // SCAN may name a key again
+  std::vector<std::string> names;
+  std::vector<Command> commands;
+  for (const BlockKey& key : keys) names.push_back(Name(key));
+  for (const std::string& name : names) commands.push_back({"GETRANGE", name, "0", last});
+  PREFIXD_ASSIGN_OR_RETURN(const std::vector<RedisReply> replies,
+                           Call(commands, keys.size() * kHeadReply, options_.call_nanos));
+  for (size_t i = 0; i < keys.size(); ++i) {
+    if (replies[i].kind == RedisReply::Kind::kNone)
+      return Unavailable("a server of the cluster does not answer");
+    if (replies[i].kind == RedisReply::Kind::kError) {
+      const Status error = ErrorOf(replies[i]);
+      if (error.code() != Code::kCorrupt) return error;
+      PREFIXD_RETURN_IF_ERROR(Delete(keys[i]));
+      continue;
+    }
+    std::string head = replies[i].text;
+    if (head.empty()) {  // an empty record, or none any more
+      const Result<std::string> record = Get(keys[i]);
+      if (record.status().code() == Code::kNotFound) continue;
+      PREFIXD_RETURN_IF_ERROR(record.status());
+      head = record->substr(0, kRecordHeaderBytes);
+    }
+    Note(keys[i], true);
+    scan->is_ended = !scan->visitor(keys[i], head);
+    if (scan->is_ended) return Status::Ok();
+  }
+  return Status::Ok();
+}
+
+Status RedisStore::ScanServer(RedisNodes::Node& server, ScanState* scan) {
   std::string cursor = "0";
   do {
     std::vector<BlockKey> keys;
-    PREFIXD_RETURN_IF_ERROR(ScanPage(&cursor, &keys));
-    std::erase_if(keys, [&](const BlockKey& key) { return !visited.insert(key).second; });
-    if (keys.empty()) continue;
-    std::vector<std::string> names;
-    std::vector<Command> commands;
-    for (const BlockKey& key : keys) names.push_back(Name(key));
-    for (const std::string& name : names) commands.push_back({"GETRANGE", name, "0", last});
-    PREFIXD_ASSIGN_OR_RETURN(const std::vector<RedisReply> replies,
-                             Call(commands, keys.size() * kHeadReply, options_.call_nanos));
-    for (size_t i = 0; i < keys.size(); ++i) {
-      if (replies[i].kind == RedisReply::Kind::kError) {
-        const Status error = ErrorOf(replies[i]);
-        if (error.code() != Code::kCorrupt) return error;
-        PREFIXD_RETURN_IF_ERROR(Delete(keys[i]));
-        continue;
-      }
-      std::string head = replies[i].text;
-      if (head.empty()) {  // an empty record, or none any more
-        const Result<std::string> record = Get(keys[i]);
-        if (record.status().code() == Code::kNotFound) continue;
-        PREFIXD_RETURN_IF_ERROR(record.status());
-        head = record->substr(0, kRecordHeaderBytes);
-      }
-      Note(keys[i], true);
-      if (!visitor(keys[i], head)) return Status::Ok();
-    }
-  } while (cursor != "0");
+    PREFIXD_RETURN_IF_ERROR(ScanPage(server, scan, &cursor, &keys));
+    if (!keys.empty()) PREFIXD_RETURN_IF_ERROR(VisitPage(keys, scan));
+  } while (cursor != "0" && !scan->is_ended);
   return Status::Ok();
+}
+
+Status RedisStore::ScanUntil(const Visitor& visitor, const std::atomic<bool>* stop) {
+  PREFIXD_ASSIGN_OR_RETURN(const auto servers, nodes_.Servers(options_.call_nanos));
+  ScanState scan{visitor, stop, options_.clock->NowNanos() + options_.scan_nanos};
+  Status failed = Status::Ok();
+  for (const auto& server : servers) {
+    const Status status = ScanServer(*server, &scan);
+    if (!status.ok()) failed = status;
+    const bool may_go_on = status.ok() || status.code() == Code::kIo || status.code() == Code::kUnavailable;
+    if (scan.is_ended || !may_go_on) break;
+  }
+  return failed;
 }
 
 }  // namespace prefixd

@@ -1,5 +1,6 @@
-// RedisStore: a BlockStore on a server that speaks the Redis protocol, which other daemons use as well. A
-// record lies under a name of docs/FORMAT.md. Only commands that every such server has are used.
+// RedisStore: a BlockStore on a server that speaks the Redis protocol, or on a cluster of them, which other
+// daemons use as well. A record lies under a name of docs/FORMAT.md. Only commands that every such server has
+// are used.
 //
 // It differs from other stores in what follows from sharing. The server makes room, by a policy of its own:
 // capacity() and bytes() are what it said last, of everything that it has, and a drop is told when a Get
@@ -7,14 +8,16 @@
 // for a while. Find asks it. A server that is full and evicts nothing makes a Put fail with
 // kResourceExhausted.
 //
-// Threads: any. A call takes a connection that no other uses, or makes one; so there are as many as calls
-// that ran at once. No call holds the lock while it waits for the server.
+// Of a cluster (redis_nodes.h), a server that fails is left alone for a while: its records are missing then,
+// those of the others are not. Calls for its keys fail, and Contains says no.
+//
+// Threads: any. No call holds the lock while it waits for a server.
 //
 // Invariants
-//   1. No call takes longer than the times of its Options, whatever the server does, but for the look-up of a
-//      host name. Nothing is tried twice.
+//   1. No command takes longer than connect_nanos and the time of its Options, together, whatever servers do.
+//      A call sends one after the other: a Get at most three, a Find those of its parts, AskUsage one to each
+//      server. A Scan asks for no page after scan_nanos.
 //   2. A reply never takes more memory than a record of max_record_bytes, twice, or a page of a scan.
-//   3. After an error the connections that were idle are closed: they lead to the same server.
 #pragma once
 
 #include <atomic>
@@ -29,13 +32,14 @@
 #include "storage/block_store.h"
 #include "storage/known_keys.h"
 #include "storage/redis_address.h"
-#include "storage/redis_connection.h"
+#include "storage/redis_nodes.h"
 
 namespace prefixd {
 
 struct RedisStoreOptions {
   RedisAddress address;
-  BlockKey fingerprint;  // of the model
+  std::shared_ptr<const TlsClient> tls;  // of an address with TLS
+  BlockKey fingerprint;                  // of the model
   const Clock* clock = nullptr;
   uint64_t max_record_bytes = uint64_t{64} << 20;
   int64_t max_age_seconds = 0;  // after which the server drops a record; 0: it does not
@@ -49,7 +53,8 @@ struct RedisStoreOptions {
   int64_t find_nanos = 250'000'000;
   int64_t call_nanos = 500'000'000;
   int64_t nanos_per_byte = 60;  // 16 MB per second
-  DropListener on_drop;         // may be empty
+  int64_t scan_nanos = 600'000'000'000;
+  DropListener on_drop;  // may be empty
 };
 
 class RedisStore final : public BlockStore {
@@ -63,10 +68,15 @@ class RedisStore final : public BlockStore {
   Status PutBatch(std::vector<StoreEntry> batch) override;
   Status Delete(const BlockKey& key) override;
   Status Sync() override { return Status::Ok(); }
-  // Holds all keys of the model that the server has, in addition to a page of heads.
-  Status Scan(const Visitor& visitor) override;
+  Status Scan(const Visitor& visitor) override { return ScanUntil(visitor, nullptr); }
+  // Scan that ends with kCancelled when `stop` is true; it may be null. Holds all keys of the model that the
+  // servers have, at most kMostScanned, in addition to a page of heads: kResourceExhausted when there are
+  // more, or the time is up. Scans the other servers of a cluster when one fails, and then returns its error.
+  Status ScanUntil(const Visitor& visitor, const std::atomic<bool>* stop);
+  static constexpr size_t kMostScanned = 1 << 22;
+  // Of all servers together.
   uint64_t bytes() const override { return bytes_; }
-  // UINT64_MAX: the server has no limit, or has not been asked yet.
+  // UINT64_MAX: a server has no limit, or has not been asked yet.
   uint64_t capacity() const override { return capacity_; }
   uint64_t max_record_bytes() const override { return options_.max_record_bytes; }
 
@@ -75,20 +85,30 @@ class RedisStore final : public BlockStore {
   // Asks for the keys that are not known, in growing parts, up to the first one that has no record. Knows
   // says what it found.
   Status Find(std::span<const BlockKey> keys);
-  // Asks the server how much it holds, and how much it may.
+  // Whether the server of the key has failed, and is left alone while others work.
+  bool IsLeftAlone(const BlockKey& key) const;
+  // Whether servers of a cluster fail, and others work.
+  bool WorksInPart() const { return nodes_.WorksInPart(); }
+  // Asks the servers how much they hold, and how much they may.
   Status AskUsage();
   // Writes a value of so many bytes, which the server drops soon, and returns the seconds to read it.
   Result<double> ProbeRead(uint64_t bytes);
 
  private:
-  using Command = RedisConnection::Command;
-  Result<std::vector<RedisReply>> Call(std::span<const Command> commands, size_t most_bytes, int64_t nanos);
+  using Command = RedisCommand;
+  struct ScanState;
+  // See RedisNodes::Call: the second word of a command is its key.
+  Result<std::vector<RedisReply>> Call(std::span<const Command> commands, size_t most_bytes, int64_t nanos) {
+    return nodes_.Call(commands, most_bytes, nanos);
+  }
   Result<RedisReply> CallOne(const Command& command, size_t most_bytes, int64_t nanos);
-  Result<std::unique_ptr<RedisConnection>> TakeConnection();
   void Note(const BlockKey& key, bool present);
   Status PutOne(const StoreEntry& entry);
-  // Replaces `cursor`, which is "0" at the end.
-  Status ScanPage(std::string* cursor, std::vector<BlockKey>* keys);
+  Status ScanServer(RedisNodes::Node& server, ScanState* scan);
+  // Replaces `cursor`, which is "0" at the end. `keys`: those that no page had.
+  Status ScanPage(RedisNodes::Node& server, ScanState* scan, std::string* cursor,
+                  std::vector<BlockKey>* keys);
+  Status VisitPage(const std::vector<BlockKey>& keys, ScanState* scan);
   int64_t NanosFor(uint64_t bytes) const {
     return options_.call_nanos + static_cast<int64_t>(bytes) * options_.nanos_per_byte;
   }
@@ -96,8 +116,8 @@ class RedisStore final : public BlockStore {
 
   const RedisStoreOptions options_;
   const std::string prefix_;  // of the names of records
+  RedisNodes nodes_;
   mutable Mutex mutex_;
-  std::vector<std::unique_ptr<RedisConnection>> idle_ GUARDED_BY(mutex_);
   KnownKeys known_ GUARDED_BY(mutex_);
   std::atomic<uint64_t> bytes_{0}, capacity_{UINT64_MAX};
 };

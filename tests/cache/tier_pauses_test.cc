@@ -4,7 +4,7 @@
 #include <utility>
 #include <vector>
 
-#include "cache/read_pause.h"
+#include "base/read_pause.h"
 #include "tests/cache/tier_transfers_fixture.h"
 
 namespace prefixd {

@@ -7,7 +7,7 @@ import signal
 
 import pytest
 from daemon import MODEL, Daemon, run, wait_until
-from redis_server import RedisServer, SlowProxy
+from redis_server import RedisCluster, RedisServer, SlowProxy
 from tiers_test import BLOCK, CONTEXT, LOAD, SMALL_POOL, ask, check_at_rest, prompt, tokens_from
 
 WHOLE = 320 - BLOCK  # of a prompt, so much is reused at least when its blocks are there
@@ -20,8 +20,15 @@ def bare():
         return [ask(daemon, prompt(seed))[0] for seed in range(8)]
 
 
+STORES = {"plain": RedisServer, "tls": lambda: RedisServer(tls=True), "cluster": RedisCluster}
+
+
 def options(url, *more):
     return ["--context", CONTEXT, "--remote-cache", url, *more]
+
+
+def options_of(store, *more):
+    return ["--context", CONTEXT, *store.flags, *more]
 
 
 def writes(daemon, result="written"):
@@ -45,15 +52,15 @@ def check_remote(daemon):
     return json.loads(daemon.get("/ready")[2])["checks"]["remote"]
 
 
-@pytest.mark.parametrize("disk", [False, True])
-def test_two_daemons_share(tmp_path, bare, disk):
+@pytest.mark.parametrize("kind, disk", [("plain", False), ("plain", True), ("tls", False), ("cluster", True)])
+def test_two_daemons_share(tmp_path, bare, kind, disk):
     def tiers(name):
         return ["--disk-cache-dir", tmp_path / name, "--disk-cache", "64MiB"] if disk else []
-    with RedisServer() as store:
-        with Daemon(*options(store.url, *tiers("a"))) as first:
+    with STORES[kind]() as store:
+        with Daemon(*options_of(store, *tiers("a"))) as first:
             fill(first, range(3), bare)
             ask(first, prompt(7))  # once: nobody else wants it
-            with Daemon(*options(store.url, *LOAD, *tiers("b"))) as second:
+            with Daemon(*options_of(store, *LOAD, *tiers("b"))) as second:
                 for seed in range(3):
                     said, cached = ask(second, prompt(seed))
                     assert said == bare[seed], seed
@@ -131,6 +138,35 @@ def test_a_store_that_is_gone_costs_misses_alone(bare, how):
             check_at_rest(daemon)
 
 
+def test_a_server_of_a_cluster_that_is_gone(bare):
+    """Its blocks are missing; those before the first of them are loaded from the other servers."""
+    with RedisCluster() as store:
+        with Daemon(*options_of(store)) as first:
+            fill(first, range(4), bare)
+            records = [len(server.records()) for server in store.servers]
+            assert sum(records) == 4 * BLOCKS and min(records) > 0
+            store.servers[1].kill()
+            with Daemon(*options_of(store, *LOAD)) as second:
+                for _ in range(2):
+                    for seed in range(8):
+                        assert ask(second, prompt(seed))[0] == bare[seed], seed
+                assert tokens_from(second, "remote") > 0
+                wait_until(lambda: "the others work" in check_remote(second), "the check of /ready")
+                assert second.get("/ready")[0] == 200
+                assert second.logged("a server of the remote cache fails")
+                assert not any("requests are served without it" in (line or "") for line in second.log)
+                wait_until(lambda: writes(second) > 0, "writes to the others")
+                store.servers[1].restart()
+                wait_until(lambda: check_remote(second) == "ok", "that it works again")
+                check_at_rest(second)
+
+
+def test_a_certificate_that_is_not_believed(bare):
+    with RedisServer(tls=True) as store, Daemon(*options(store.url)) as daemon:
+        assert ask(daemon, prompt(0))[0] == bare[0]
+        wait_until(lambda: "remote-tls-ca" in check_remote(daemon), "the reason in /ready")
+
+
 def test_a_full_store_keeps_what_it_has(bare):
     with RedisServer("--maxmemory", "2mb", "--maxmemory-policy", "noeviction") as store:
         with Daemon(*options(store.url)) as daemon:
@@ -176,8 +212,16 @@ def test_the_device_cache_gets_back_what_it_evicted(bare):
 
 def test_options_say_what_is_wrong():
     for url, words in (("localhost:6379", "redis://"), ("redis://host:70000", "70000"),
-                       ("rediss://host", "TLS"), ("redis://me:secret%@host", "%25")):
+                       ("redis://me:secret%@host", "%25")):
         done = run("serve", "--model", MODEL, "--remote-cache", url)
         assert done.returncode == 2, done.stderr
         assert "remote-cache" in done.stderr and words in done.stderr, done.stderr
         assert "secret" not in done.stderr
+    for more, words in ((["--remote-cache", "rediss://host", "--remote-tls-ca", "/none"],
+                         "remote-tls-ca: '/none'"),
+                        (["--remote-cache", "rediss://host", "--remote-tls-cert", "/none"],
+                         "remote-tls-cert: give the key as well"),
+                        (["--remote-cache", "redis://host", "--remote-tls-ca", "/none"], "rediss://"),
+                        (["--remote-tls-ca", "/none"], "without remote-cache")):
+        done = run("serve", "--model", MODEL, *more)
+        assert done.returncode == 2 and words in done.stderr, done.stderr

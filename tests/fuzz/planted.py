@@ -31,6 +31,8 @@ BUGS = {
     "payload": ("storage/payload_codec.cc", "if (length > count || length > stored->size())",
                 "if (length > count)"),
     "record": ("storage/record.cc", "if (token_bytes > body.size())", "if (head.token_count > body.size())"),
+    "redis": ("storage/redis_slots.cc", "reply.integer < 0 || reply.integer >= kRedisSlots)",
+              "reply.integer < 0)"),
     "regex": ("grammar/regex.cc", "if (at_ == text_.size()) return Error(\"a class without ']'\");", ""),
     "request": ("daemon/api/completion_request.cc", "if (*number < 0 || *number >= context.vocab_size) {",
                 "if (*number < 0) {"),

@@ -4,47 +4,27 @@
 
 #include <thread>
 
-#include "tests/storage/block_store_contract.h"
+#include "tests/storage/redis_store_home.h"
 #include "tests/support/redis_server.h"
 #include "tests/support/scripted_server.h"
 
 namespace prefixd {
 namespace {
 
-const SystemClock kClock;
-constexpr BlockKey kModel{.low = 7, .high = 0x123456789abcdef0};
-constexpr int64_t kSecond = 1'000'000'000;
+const SystemClock& kClock = kRedisClock;
 
-RedisStoreOptions OptionsFor(const RedisAddress& address) {
-  // Generous times: another process may have the processor.
-  return {.address = address,
-          .fingerprint = kModel,
-          .clock = &kClock,
-          .max_record_bytes = 1 << 20,
-          .connect_nanos = 20 * kSecond,
-          .find_nanos = 20 * kSecond,
-          .call_nanos = 20 * kSecond};
-}
+RedisStoreOptions OptionsFor(const RedisAddress& address) { return RedisOptionsFor(address); }
 
-struct RedisHome final : BlockStoreHome {
-  static constexpr uint64_t kCapacity = 256 << 20;
+class OneServer final : public RedisHome {
   std::unique_ptr<BlockStore> Open(DropListener on_drop) override {
-    if (server == nullptr)
-      server =
-          std::make_unique<RedisServer>(std::vector<std::string>{"--maxmemory", std::to_string(kCapacity)});
-    RedisStoreOptions options = OptionsFor(server->address());
-    options.on_drop = std::move(on_drop);
-    auto store = std::make_unique<RedisStore>(std::move(options));
-    EXPECT_TRUE(store->AskUsage().ok());
-    return store;
+    if (server_ == nullptr)
+      server_ = std::make_unique<RedisServer>(
+          std::vector<std::string>{"--maxmemory", std::to_string(kRedisCapacity)});
+    return RedisHome::Open(RedisOptionsFor(server_->address()), std::move(on_drop));
   }
-  uint64_t capacity() const override { return kCapacity; }
-  bool makes_room() const override { return false; }
-  std::string missing() const override { return RedisServer::Missing(); }
-
-  std::unique_ptr<RedisServer> server;
+  std::unique_ptr<RedisServer> server_;
 };
-INSTANTIATE_TEST_SUITE_P(RedisStore, BlockStoreContract, testing::Values(HomeOf<RedisHome>("redis")));
+INSTANTIATE_TEST_SUITE_P(RedisStore, BlockStoreContract, testing::Values(HomeOf<OneServer>("redis")));
 
 class RedisStoreTest : public testing::Test {
  protected:
@@ -164,6 +144,28 @@ TEST_F(RedisStoreTest, RecordsGetTheAgeAfterWhichTheServerDropsThem) {
   EXPECT_LE((*replies)[0].integer, 1000);
 }
 
+TEST_F(RedisStoreTest, AValueThatIsLongerThanARecordIsAMissOfThatRecord) {
+  const RedisServer server;
+  RedisStore store(OptionsFor(server.address()));
+  const std::string name = "prefixd:1:123456789abcdef0:" + ToHex(Key(1));
+  for (const size_t bytes : {size_t{1 << 20}, size_t{(1 << 20) + 1}, size_t{100 << 20}}) {
+    // SETRANGE makes the value on the server.
+    ASSERT_EQ(server.Ask({"SETRANGE", name, std::to_string(bytes - 1), "x"}).integer, int64_t(bytes));
+    const Result<std::string> got = store.Get(Key(1));
+    if (bytes <= 1 << 20) {
+      EXPECT_EQ(got->size(), bytes);
+      continue;
+    }
+    EXPECT_EQ(got.status().code(), Code::kCorrupt) << got.status().ToString();
+    EXPECT_EQ(server.Ask({"EXISTS", name}).integer, 0) << "it is deleted";
+    EXPECT_FALSE(store.Contains(Key(1)));
+  }
+  const std::string clients = server.Ask({"INFO", "stats"}).text;
+  EXPECT_NE(clients.find("total_connections_received:8"), std::string::npos)
+      << "one of the start, one of the store, six of Ask: it was not closed\n"
+      << clients;
+}
+
 TEST_F(RedisStoreTest, AStoppedServerCostsTheTimeOfTheOptions) {
   const RedisServer server;
   RedisStoreOptions options = OptionsFor(server.address());
@@ -237,6 +239,32 @@ TEST(RedisStoreLies, LongAndWideRepliesTakeNoMemory) {
   }
 }
 
+// The page says that there is another, always.
+TEST(RedisStoreLies, AScanEnds) {
+  const auto endless = [](uint16_t) { return std::string("*2\r\n$1\r\n1\r\n*0\r\n"); };
+  ScriptedServer server(endless);
+  RedisStoreOptions options = OptionsFor({.host = "127.0.0.1", .port = server.port()});
+  options.scan_nanos = kSecond / 5;
+  RedisStore store(std::move(options));
+  const auto visit = [](const BlockKey&, std::string_view) { return true; };
+  EXPECT_EQ(store.Scan(visit).code(), Code::kResourceExhausted);
+  EXPECT_GT(server.answers(), 1);
+}
+
+TEST(RedisStoreLies, AScanCanBeStopped) {
+  const auto endless = [](uint16_t) { return std::string("*2\r\n$1\r\n1\r\n*0\r\n"); };
+  ScriptedServer server(endless);
+  RedisStore store(OptionsFor({.host = "127.0.0.1", .port = server.port()}));
+  std::atomic<bool> stop = false;
+  std::thread stops([&] {
+    while (server.answers() < 10) std::this_thread::yield();
+    stop = true;
+  });
+  const auto visit = [](const BlockKey&, std::string_view) { return true; };
+  EXPECT_EQ(store.ScanUntil(visit, &stop).code(), Code::kCancelled);
+  stops.join();
+}
+
 TEST(RedisStoreLies, WhatAServerSaysIsNotPassedOn) {
   ScriptedServer server("-secret text of somebody\r\n");
   RedisStore store(OptionsFor({.host = "127.0.0.1", .port = server.port()}));
@@ -259,19 +287,23 @@ TEST(RedisUrl, HasItsParts) {
   ASSERT_TRUE(plain.ok());
   EXPECT_EQ(plain->Name(), "redis://cache.example:6379/0");
   EXPECT_EQ(ParseRedisUrl("redis://:secret@host/")->password, "secret");
+  const Result<RedisAddress> tls = ParseRedisUrl("rediss://cache.example:7001");
+  ASSERT_TRUE(tls.ok());
+  EXPECT_TRUE(tls->tls && !plain->tls);
+  EXPECT_EQ(tls->Name(), "rediss://cache.example:7001/0");
 }
 
 TEST(RedisUrl, WrongOnesAreRefusedWithoutTheirPassword) {
   for (const char* url :
        {"", "redis", "http://host", "redis://", "redis://:5", "redis://host:", "redis://host:0",
         "redis://host:65536", "redis://host:x", "redis://host/x", "redis://host/-1", "redis://[::1",
-        "redis://u:hidden%@host", "redis://u:hidden%4@host", "redis://u:hidden@", "redis://user@host"}) {
+        "redis://u:hidden%@host", "redis://u:hidden%4@host", "redis://u:hidden@", "redis://user@host",
+        "redisss://host", "rediss:/host"}) {
     const Result<RedisAddress> address = ParseRedisUrl(url);
     ASSERT_FALSE(address.ok()) << url;
     EXPECT_EQ(address.status().code(), Code::kInvalidArgument) << url;
     EXPECT_EQ(address.status().message().find("hidden"), std::string::npos) << address.status().message();
   }
-  EXPECT_EQ(ParseRedisUrl("rediss://host").status().code(), Code::kUnsupported);
 }
 
 TEST(KnownKeys, ForgetsWhatWasNotedFirst) {

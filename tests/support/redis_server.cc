@@ -16,9 +16,7 @@
 extern char** environ;
 
 namespace prefixd {
-namespace {
 
-// A port that was free a moment ago.
 uint16_t FreePort() {
   const int socket = ::socket(AF_INET, SOCK_STREAM, 0);
   sockaddr_in address{};
@@ -31,8 +29,6 @@ uint16_t FreePort() {
   return ntohs(address.sin_port);
 }
 
-}  // namespace
-
 std::string RedisServer::Missing() {
   std::istringstream path(std::getenv("PATH") == nullptr ? "" : std::getenv("PATH"));
   for (std::string folder; std::getline(path, folder, ':');) {
@@ -41,7 +37,8 @@ std::string RedisServer::Missing() {
   return "redis-server is not installed";
 }
 
-RedisServer::RedisServer(std::vector<std::string> options) {
+RedisServer::RedisServer(std::vector<std::string> options, std::shared_ptr<const TlsClient> tls)
+    : tls_(std::move(tls)) {
   for (int tries = 0; tries < 5; ++tries) {  // another process may take the port
     if (Start(options)) return;
   }
@@ -50,9 +47,11 @@ RedisServer::RedisServer(std::vector<std::string> options) {
 
 bool RedisServer::Start(const std::vector<std::string>& options) {
   port_ = FreePort();
-  std::vector<std::string> words{"redis-server", "--bind", "127.0.0.1",    "--port", std::to_string(port_),
+  const std::string port = std::to_string(port_);
+  std::vector<std::string> words{"redis-server", "--bind", "127.0.0.1",    "--port", tls_ ? "0" : port,
                                  "--save",       "",       "--appendonly", "no",     "--logfile",
                                  "/dev/null"};
+  if (tls_ != nullptr) words.insert(words.end(), {"--tls-port", port});
   words.insert(words.end(), options.begin(), options.end());
   std::vector<char*> arguments;
   for (std::string& word : words) arguments.push_back(word.data());
@@ -61,7 +60,8 @@ bool RedisServer::Start(const std::vector<std::string>& options) {
   const SystemClock clock;
   const int64_t begun = clock.NowNanos();
   while (clock.NowNanos() - begun < 20'000'000'000 && ::waitpid(pid_, nullptr, WNOHANG) == 0) {
-    if (RedisConnection::Open(address(), &clock, clock.NowNanos() + 1'000'000'000).ok()) return true;
+    if (RedisConnection::Open(address(), &clock, clock.NowNanos() + 1'000'000'000, tls_.get()).ok())
+      return true;
     ::usleep(5000);
   }
   Kill();
@@ -69,6 +69,17 @@ bool RedisServer::Start(const std::vector<std::string>& options) {
 }
 
 RedisServer::~RedisServer() { Kill(); }
+
+RedisReply RedisServer::Ask(const std::vector<std::string>& words) const {
+  const SystemClock clock;
+  const int64_t deadline = clock.NowNanos() + 20'000'000'000;
+  const RedisCommand command(words.begin(), words.end());
+  const auto connection = RedisConnection::Open(address(), &clock, deadline, tls_.get());
+  PREFIXD_CHECK(connection.ok()) << connection.status().ToString();
+  auto replies = (*connection)->Call(std::span(&command, 1), 1 << 20, deadline);
+  PREFIXD_CHECK(replies.ok()) << replies.status().ToString();
+  return std::move(replies->front());
+}
 
 void RedisServer::Stop() const { PREFIXD_CHECK(::kill(pid_, SIGSTOP) == 0); }
 void RedisServer::Continue() const { PREFIXD_CHECK(::kill(pid_, SIGCONT) == 0); }

@@ -5,12 +5,18 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "storage/redis_address.h"
+#include "storage/redis_protocol.h"
+#include "storage/tls_client.h"
 
 namespace prefixd {
+
+// A port of the loopback interface that was free a moment ago.
+uint16_t FreePort();
 
 class RedisServer {
  public:
@@ -18,13 +24,16 @@ class RedisServer {
   static std::string Missing();
 
   // `options` are more arguments of redis-server, such as {"--maxmemory", "8mb"}. Returns when the server
-  // answers. Requires Missing().empty().
-  explicit RedisServer(std::vector<std::string> options = {});
+  // answers. Requires Missing().empty(). A server with TLS takes no plain connection; `tls` believes its
+  // certificate.
+  explicit RedisServer(std::vector<std::string> options = {}, std::shared_ptr<const TlsClient> tls = nullptr);
   ~RedisServer();
   RedisServer(const RedisServer&) = delete;
   RedisServer& operator=(const RedisServer&) = delete;
 
-  RedisAddress address() const { return {.host = "127.0.0.1", .port = port_}; }
+  RedisAddress address() const { return {.host = "127.0.0.1", .port = port_, .tls = tls_ != nullptr}; }
+  // Sends one command, and returns its reply. Errors are replies as well.
+  RedisReply Ask(const std::vector<std::string>& words) const;
   // A server that is stopped accepts connections and answers nothing.
   void Stop() const;
   void Continue() const;
@@ -33,6 +42,7 @@ class RedisServer {
  private:
   bool Start(const std::vector<std::string>& options);
 
+  const std::shared_ptr<const TlsClient> tls_;
   uint16_t port_ = 0;
   pid_t pid_ = -1;
 };

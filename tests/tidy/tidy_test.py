@@ -42,7 +42,7 @@ EDGES = {
 THIRD_PARTY = {
     "rocksdb/": r"storage/rocksdb_segment_db\.cc|storage/rocksdb_(files|read_only)\.h",
     "xxhash.h": r"hashing/\w+\.cc",
-    "hiredis/": r"storage/redis_connection\.cc",
+    "hiredis/": r"storage/redis_protocol\.cc",
     "zmq.h": r"events/event_sockets\.cc|tests/events/.*",
     "zstd.h": r"(storage/payload_codec|bench/kv_codecs)\.cc",
     "lz4": r"bench/kv_codecs\.cc",
@@ -59,7 +59,7 @@ THIRD_PARTY = {
     "CLI/": r"daemon/cli\.cc",
     "spdlog/": r"daemon/log_sink\.cc",
     "systemd/": r"daemon/process_control\.cc",
-    "openssl/": r"daemon/.*\.cc",
+    "openssl/": r"daemon/.*\.cc|storage/tls_client\.cc",
     "gtest/": r"tests/.*",
     "gmock/": r"tests/.*",
     "benchmark/": r"bench/.*",
