@@ -36,6 +36,8 @@ struct RemotePlan {
   RedisAddress address;
   uint64_t write_rate = 0;      // bytes per second
   int64_t max_age_seconds = 0;  // 0: none
+  bool write_through = false;
+  double lease_seconds = 0;  // see RemoteLeases
   CodecChoice codec;
 };
 
