@@ -7,12 +7,10 @@ namespace prefixd {
 namespace {
 
 constexpr int64_t kMilli = 1'000'000, kSecond = 1'000'000'000;
-// A lease lasts a quarter of the time to compute what it is for, within these, unless it is renewed.
-constexpr int64_t kShortestLease = kSecond / 2, kLongestLease = kSecond;
 constexpr int64_t kMargin = 50 * kMilli;     // before its end, in which it is left alone
 constexpr int64_t kWantedMillis = 2'000;     // that the mark of who waits lasts
-constexpr int64_t kNextBlock = kSecond;      // the longest time from one written block to the next
 constexpr int64_t kWriteTick = 20 * kMilli;  // between looks whether all is written
+constexpr int64_t kLongestTick = 250 * kMilli;
 constexpr std::string_view kLeaseKind = "lease", kWantedKind = "wanted";
 constexpr size_t kRemembered = 64;  // askers that have ended
 
@@ -48,9 +46,9 @@ bool RemoteLeases::IsComputedElsewhere(const BlockKey& key) const {
   MutexLock lock(mutex_);
   return std::ranges::any_of(waits_, [&](const auto& entry) {
     const Wait& wait = entry.second;
-    const auto first = wait.question.keys.begin();
-    const auto end = first + static_cast<ptrdiff_t>(wait.end);
-    return std::find(first + static_cast<ptrdiff_t>(wait.begin), end, key) != end;
+    const std::span<const BlockKey> keys(wait.question.keys);
+    const auto coming = keys.subspan(wait.begin, (wait.is_looked_at ? keys.size() : wait.end) - wait.begin);
+    return std::ranges::find(coming, key) != coming.end();
   });
 }
 
@@ -70,7 +68,7 @@ void RemoteLeases::End(uint64_t asker, size_t computed, RemoteEnd end) {
     const Question& question = hold->second.question;
     hold->second.over = true;
     hold->second.computed = std::min(computed - std::min(computed, question.base), question.keys.size());
-    hold->second.written_by = now + kNextBlock;
+    hold->second.written_by = now + options_.write_nanos;
     hold->second.due = now;
   }
   if (wait != waits_.end()) {
@@ -118,7 +116,7 @@ std::vector<RedisStore::Mark> RemoteLeases::Marks(std::string_view kind, const Q
 
 Result<RemoteLeases::Taking> RemoteLeases::TakeFrom(const Question& question, size_t first, Wait* wait) {
   Hold hold{.question = question, .first = first};
-  hold.ttl = std::clamp(Nanos(question.seconds / 4), kShortestLease, kLongestLease);
+  hold.ttl = std::clamp(Nanos(question.seconds / 4), options_.shortest_nanos, options_.longest_nanos);
   const int64_t now = clock_.NowNanos();
   hold.sure_until = now + hold.ttl;
   hold.until = now + Nanos(2 * question.seconds) + 2 * kSecond;
@@ -188,8 +186,11 @@ Status RemoteLeases::Work(const std::function<void()>& changed) {
     MutexLock lock(mutex_);
     for (const auto& [asker, hold] : holds_)
       if (hold.due <= now) holds.push_back(hold);
-    for (const auto& [asker, wait] : waits_)
-      if (wait.due <= now) waits.push_back(wait);
+    for (auto& [asker, wait] : waits_) {
+      if (wait.due > now) continue;
+      waits.push_back(wait);
+      wait.is_looked_at = true;
+    }
   }
   for (Hold& hold : holds) PREFIXD_RETURN_IF_ERROR(WorkOnHold(std::move(hold), changed));
   for (Wait& wait : waits) PREFIXD_RETURN_IF_ERROR(WorkOnWait(std::move(wait), changed));
@@ -231,7 +232,7 @@ bool RemoteLeases::IsWritten(Hold* hold) const {
   const size_t written = FirstMissing(hold->question, hold->first);
   if (written >= hold->computed) return true;
   const int64_t now = clock_.NowNanos();
-  if (written > hold->written) hold->written_by = now + kNextBlock;
+  if (written > hold->written) hold->written_by = now + options_.write_nanos;
   hold->written = written;
   return now >= hold->written_by;
 }
@@ -243,7 +244,8 @@ Status RemoteLeases::Renew(Hold* hold, const std::function<void()>& changed) {
   PREFIXD_RETURN_IF_ERROR(
       store_->SetMarks(marks, RedisStore::SetMark::kIfPresent, hold->ttl / kMilli).status());
   hold->sure_until = now + hold->ttl;
-  const int64_t tick = std::clamp(Nanos(question.seconds / 16), 10 * kMilli, hold->ttl / 4);
+  const int64_t tick =
+      std::clamp(Nanos(question.seconds / 16), 10 * kMilli, std::min(hold->ttl / 4, kLongestTick));
   hold->due = now + (hold->over ? kWriteTick : tick);
   if (hold->wanted || hold->over) return Status::Ok();
   PREFIXD_ASSIGN_OR_RETURN(const std::vector<std::string> wanted,

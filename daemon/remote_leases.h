@@ -20,8 +20,8 @@
 //
 // Invariants
 //   1. There are at most kMost leases and waits each, of one asker one each.
-//   2. A lease is renewed until End, then until its blocks are written, or none has been for a second; and no
-//      longer than twice the time that computing was to take, and 2 seconds.
+//   2. A lease is renewed until End, then until its blocks are written, or none has been for write_nanos; and
+//      no longer than twice the time that computing was to take, and 2 seconds.
 //   3. After a wait in vain, in which no block came, nothing is leased or waited for during a time that
 //      doubles (cache/read_pause.h): a store that lies costs one wait.
 #pragma once
@@ -62,6 +62,10 @@ class RemoteLeases {
     double least_seconds = 0.5;  // what takes less to compute is not leased; 0: nothing is
     bool all_wanted = false;     // as if others waited for each lease
     uint64_t holder = 0;         // the number of this daemon, unlike all others
+    // A lease lasts a quarter of the time to compute what it is for, within these, unless it is renewed.
+    int64_t shortest_nanos = 500'000'000, longest_nanos = 1'000'000'000;
+    // The longest time from one block that is written to the next, once all are computed.
+    int64_t write_nanos = 1'000'000'000;
   };
   // A RemoteQuestion with its own keys: they begin with block number `base`, a multiple of kRemoteSegment,
   // and are asked for from keys[first] on.
@@ -107,6 +111,7 @@ class RemoteLeases {
     Question question;
     size_t begin = 0, end = 0;  // of question.keys: the first that is missing, and where what comes ends
     size_t came = 0;            // blocks
+    bool is_looked_at = false;  // what comes may end later
     int64_t began = 0, marked_until = 0, due = 0;
   };
   enum class Taking : uint8_t { kTaken, kWaits, kNeither };

@@ -26,10 +26,7 @@ RemoteTier::RemoteTier(Options options)
     : options_(std::move(options)),
       clock_(*options_.store.clock),
       store_(options_.store),
-      leases_({.least_seconds = options_.lease_seconds,
-               .all_wanted = options_.write_through,
-               .holder = options_.holder},
-              &store_, options_.store.clock) {
+      leases_(options_.leases, &store_, options_.store.clock) {
   stats_.on = true;
   asks_ = std::thread([this] { Ask(); });
   pthread_setname_np(asks_.native_handle(), "prefixd-ask");
@@ -131,12 +128,12 @@ RemoteAnswer RemoteTier::Find(const RemoteQuestion& question) {
   if (first == question.keys.size()) return RemoteAnswer::kKnown;
   const BlockKey& next = question.keys[first];
   if (leases_.IsComputedElsewhere(next)) return RemoteAnswer::kComputed;
-  if (known == false) return RemoteAnswer::kKnown;
   const size_t base = question.first - question.first % kRemoteSegment;
   {
     MutexLock lock(mutex_);
-    if (asked_.contains(next)) return RemoteAnswer::kAsked;
-    if (questions_.size() >= kMostQuestions) return RemoteAnswer::kKnown;
+    if (asked_.contains(next) || std::ranges::find(answering_, next) != answering_.end())
+      return RemoteAnswer::kAsked;
+    if (known == false || questions_.size() >= kMostQuestions) return RemoteAnswer::kKnown;
     asked_.insert(next);
     const auto keys = question.keys.subspan(base);
     questions_.push_back({.keys = {keys.begin(), keys.end()},
@@ -169,6 +166,7 @@ void RemoteTier::Answer(RemoteLeases::Question question) {
   }
   MutexLock lock(mutex_);
   asked_.erase(first);
+  answering_.clear();
   if (wake_) wake_();
 }
 
@@ -212,6 +210,7 @@ void RemoteTier::Ask() {
       if (!questions_.empty()) {
         question = std::move(questions_.front());
         questions_.pop_front();
+        answering_ = question.keys;
         ++stats_.finds;
       }
     }
@@ -320,7 +319,7 @@ void RemoteTier::WriteOne(const StoreEntry& entry) {
 }
 
 uint64_t RemoteTier::WriteRate(bool used_again) const {
-  const bool slow = economy_.IsLow() && used_again && !options_.write_through;
+  const bool slow = economy_.IsLow() && used_again && !options_.leases.all_wanted;
   return slow ? std::max<uint64_t>(options_.write_rate / WriteEconomy::kSlower, 1) : options_.write_rate;
 }
 

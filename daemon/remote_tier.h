@@ -10,8 +10,8 @@
 //
 // After a call that failed, the store is left alone for a second, and for twice as long after each further
 // failure, up to 30 seconds (cache/read_pause.h); then it is asked how it is, and left alone until it has
-// answered. Meanwhile Contains says no, nothing is asked or read, and what is to be written is dropped. A store
-// that is full gets no records for 10 seconds.
+// answered. Meanwhile Contains says no, nothing is asked or read, and what is to be written is dropped. A
+// store that is full gets no records for 10 seconds.
 //
 // Threads: any thread may call the members. It has two threads: one asks, one writes.
 //
@@ -78,9 +78,7 @@ class RemoteTier final : public BlockStore, public RemoteDirectory {
     RedisStoreOptions store;
     uint64_t write_rate = 64 << 20;   // bytes per second
     uint64_t queue_bytes = 64 << 20;  // a record that is larger is written as well, alone
-    bool write_through = false;       // whether all that is computed is wanted
-    double lease_seconds = 0;         // see RemoteLeases::Options::least_seconds
-    uint64_t holder = 0;              // of leases
+    RemoteLeases::Options leases;     // all_wanted: all that is computed is wanted
   };
   explicit RemoteTier(Options options);
   ~RemoteTier() override;
@@ -103,7 +101,7 @@ class RemoteTier final : public BlockStore, public RemoteDirectory {
   // See TransferPort.
   RemoteAnswer Find(const RemoteQuestion& question) override;
   bool IsWanted(uint64_t asker) const override {
-    return (options_.write_through || leases_.IsWanted(asker)) && !IsPaused();
+    return (options_.leases.all_wanted || leases_.IsWanted(asker)) && !IsPaused();
   }
   void End(uint64_t asker, size_t computed, RemoteEnd end) override;
   // Called whenever the engine may learn something new from Find or IsWanted; may be empty.
@@ -144,6 +142,8 @@ class RemoteTier final : public BlockStore, public RemoteDirectory {
   bool stopping_ GUARDED_BY(mutex_) = false;
   std::function<void()> wake_ GUARDED_BY(mutex_);
   std::deque<RemoteLeases::Question> questions_ GUARDED_BY(mutex_);
+  // The keys of that asked now: that the store lacks one is not yet all that there is to say.
+  std::vector<BlockKey> answering_ GUARDED_BY(mutex_);
   std::unordered_set<BlockKey> asked_ GUARDED_BY(mutex_);  // what questions ask for first, and that asked now
   std::deque<StoreEntry> queue_ GUARDED_BY(mutex_);
   std::optional<BlockKey> writing_ GUARDED_BY(mutex_);  // the record that left the queue, until it is written

@@ -119,17 +119,17 @@ Status Tiers::DeleteFrom(BlockStore* store, const std::function<bool(const Recor
 }
 
 void Tiers::MakeRemote(const RemotePlan& plan) {
-  RemoteTier::Options options{.store = {.address = plan.address,
-                                        .fingerprint = fingerprint_,
-                                        .clock = clock_,
-                                        .max_record_bytes = RecordBytes(layout_),
-                                        .max_age_seconds = plan.max_age_seconds,
-                                        .known_keys = Limit<size_t>("remote-keys")},
-                              .write_rate = plan.write_rate,
-                              .queue_bytes = Limit<uint64_t>("remote-queue"),
-                              .write_through = plan.write_through,
-                              .lease_seconds = plan.lease_seconds,
-                              .holder = NewHolder()};
+  RemoteTier::Options options{
+      .store = {.address = plan.address,
+                .fingerprint = fingerprint_,
+                .clock = clock_,
+                .max_record_bytes = RecordBytes(layout_),
+                .max_age_seconds = plan.max_age_seconds,
+                .known_keys = Limit<size_t>("remote-keys")},
+      .write_rate = plan.write_rate,
+      .queue_bytes = Limit<uint64_t>("remote-queue"),
+      .leases = {
+          .least_seconds = plan.lease_seconds, .all_wanted = plan.write_through, .holder = NewHolder()}};
   remote_codec_ = plan.codec;
   remote_ = std::make_unique<RemoteTier>(std::move(options));
   if (disk_ != nullptr) mirrored_ = std::make_unique<MirroredStore>(disk_.get(), remote_.get());

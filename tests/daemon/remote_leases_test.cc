@@ -1,6 +1,7 @@
 // Leases of daemons that share a store: RemoteTiers against Debian's redis-server.
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <chrono>
 #include <functional>
 #include <memory>
@@ -15,9 +16,20 @@ namespace {
 
 const SystemClock kClock;
 constexpr int64_t kSecond = 1'000'000'000;
-constexpr double kSeconds = 4;  // that computing a prefix takes
+constexpr double kSeconds = 600;  // that computing a prefix takes
 
 using enum RemoteLease;
+
+// A clock that several threads read.
+class SteppedClock final : public Clock {
+ public:
+  int64_t NowNanos() const override { return nanos_; }
+  int64_t UnixSeconds() const override { return nanos_ / kSecond; }
+  void Advance(int64_t nanos) { nanos_ += nanos; }
+
+ private:
+  std::atomic<int64_t> nanos_{kSecond};
+};
 
 // Until it is true; a minute is more than any machine needs.
 bool Eventually(const std::function<bool()>& condition) {
@@ -50,12 +62,16 @@ class RemoteLeasesTest : public testing::Test {
             .find_nanos = 20 * kSecond,
             .call_nanos = 20 * kSecond};
   }
-  std::unique_ptr<RemoteTier> Daemon(uint64_t holder) const {
+  // Its leases last longer than any test: another process may have the processor.
+  RemoteTier::Options DaemonOptions(uint64_t holder) const {
     RemoteTier::Options options;
     options.store = StoreOptions();
-    options.lease_seconds = 0.5;
-    options.holder = holder;
-    return std::make_unique<RemoteTier>(std::move(options));
+    options.leases.holder = holder;
+    options.leases.shortest_nanos = options.leases.longest_nanos = options.leases.write_nanos = 300 * kSecond;
+    return options;
+  }
+  std::unique_ptr<RemoteTier> Daemon(uint64_t holder) const {
+    return std::make_unique<RemoteTier>(DaemonOptions(holder));
   }
   static RemoteQuestion Ask(const std::vector<BlockKey>& keys, uint64_t asker = 1,
                             double seconds = kSeconds) {
@@ -141,7 +157,13 @@ TEST_F(RemoteLeasesTest, WhenTheHolderIsKilledOneOtherTakesOver) {
   EXPECT_EQ(Answer(c.get(), Ask(keys)), RemoteAnswer::kComputed);
   Write(a.get(), keys, 0, 30);
   ASSERT_TRUE(Eventually([&] { return b->Contains(keys[29]) && c->Contains(keys[29]); }));
-  a.reset();  // without an End: the lease stays until its time is over
+  a.reset();  // without an End: the leases stay until their time is over, which is now
+  RedisStore store(StoreOptions());
+  for (const size_t segment : {0, 64}) {
+    ASSERT_TRUE(IsLeased(keys[segment]));
+    const std::vector<RedisStore::Mark> mark{{.kind = "lease", .key = keys[segment], .value = ""}};
+    ASSERT_TRUE(store.DeleteMarks(mark).ok());
+  }
   ASSERT_TRUE(Eventually([&] { return Count(*b, kTaken) + Count(*c, kTaken) == 1; }));
   RemoteTier* const next = Count(*b, kTaken) == 1 ? b.get() : c.get();
   RemoteTier* const last = next == b.get() ? c.get() : b.get();
@@ -200,7 +222,11 @@ TEST_F(RemoteLeasesTest, AStoreThatFailsEndsAllWaits) {
 
 TEST_F(RemoteLeasesTest, AStoreThatLiesCostsOneWait) {
   const std::vector<BlockKey> keys = Keys(1, 100), others = Keys(2, 100);
-  const auto a = Daemon(1), b = Daemon(2);
+  const auto a = Daemon(1);
+  SteppedClock clock;
+  RemoteTier::Options options = DaemonOptions(2);
+  options.store.clock = &clock;
+  const auto b = std::make_unique<RemoteTier>(std::move(options));
   EXPECT_EQ(Answer(a.get(), Ask(keys)), RemoteAnswer::kKnown);  // it computes nothing, and never ends
   EXPECT_EQ(Answer(a.get(), Ask(others, 2)), RemoteAnswer::kKnown);
   EXPECT_EQ(Answer(b.get(), Ask(keys)), RemoteAnswer::kComputed);
@@ -208,6 +234,20 @@ TEST_F(RemoteLeasesTest, AStoreThatLiesCostsOneWait) {
   EXPECT_EQ(Count(*b, kMissed), 1u);
   EXPECT_EQ(Answer(b.get(), Ask(others, 2)), RemoteAnswer::kKnown) << "it does not wait again for a while";
   EXPECT_EQ(Count(*b, kWaited), 1u);
+  clock.Advance(3 * kSecond);
+  EXPECT_EQ(Answer(b.get(), Ask(others, 3)), RemoteAnswer::kComputed) << "then it does";
+}
+
+TEST_F(RemoteLeasesTest, ALeaseThatIsNotRenewedEnds) {
+  const std::vector<BlockKey> keys = Keys(1, 20);
+  SteppedClock clock;  // it stands still, so the leases are not renewed
+  RemoteTier::Options options = DaemonOptions(1);
+  options.store.clock = &clock;
+  options.leases.shortest_nanos = options.leases.longest_nanos = kSecond / 10;
+  RemoteTier a(std::move(options));
+  EXPECT_EQ(Answer(&a, Ask(keys)), RemoteAnswer::kKnown);
+  EXPECT_EQ(Count(a, kTaken), 1u);
+  EXPECT_TRUE(Eventually([&] { return !IsLeased(keys[0]); }));
 }
 
 TEST_F(RemoteLeasesTest, ValuesThatAreNoLeaseAreNotWaitedFor) {
@@ -224,11 +264,8 @@ TEST_F(RemoteLeasesTest, ValuesThatAreNoLeaseAreNotWaitedFor) {
 
 TEST_F(RemoteLeasesTest, WriteThroughHoldsTheLeaseUntilAllIsWritten) {
   const std::vector<BlockKey> keys = Keys(1, 20);
-  RemoteTier::Options options;
-  options.store = StoreOptions();
-  options.lease_seconds = 0.5;
-  options.holder = 7;
-  options.write_through = true;
+  RemoteTier::Options options = DaemonOptions(7);
+  options.leases.all_wanted = true;
   RemoteTier a(std::move(options));
   EXPECT_TRUE(a.IsWanted(0));
   EXPECT_EQ(Answer(&a, Ask(keys)), RemoteAnswer::kKnown);
