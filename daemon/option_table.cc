@@ -124,11 +124,9 @@ constexpr OptionSpec kTable[] = {
     {"remote-write-rate", "SIZE", K::kSize, &O::remote_write_rate, "64 MiB", "Cache",
      "bytes that this daemon writes to the remote cache in a second, at most", 1 << 10, kMaxBytes},
     {"remote-write-through", "", K::kFlag, &O::remote_write_through, "false", "Cache",
-     "writes every block to the remote cache, as soon as it is computed; without it only those that are used "
-     "a second time, or that another daemon waits for"},
+     "writes every block to the remote cache as soon as it is computed, not only those that are wanted again"},
     {"remote-lease-seconds", "X", K::kSeconds, &O::remote_lease_milliseconds, "0.5", "Cache",
-     "what takes longer to compute, one of the daemons of a remote cache computes for all that want it; 0: "
-     "nothing",
+     "what takes longer to compute, one daemon of a remote cache computes for all that want it; 0: nothing",
      0, 3600'000},
     {"remote-max-age", "TIME", K::kDuration, &O::remote_max_age, "none", "Cache",
      "how long the remote cache keeps a block of this daemon: none, or a number with s, m, h, d or w", 0, 0},

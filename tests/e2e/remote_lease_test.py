@@ -29,12 +29,12 @@ def model(tmp_path_factory):
 
 def start(model, *options):
     return Daemon("--context", 2048, "--threads", 1, "--step-seconds", 0.1, "--served-model-name", "demo",
-                  *options, model=model)
+                  "--load-policy", "load", *options, model=model)
 
 
 def prompt(seed):
     draw = random.Random(seed)
-    return [draw.randrange(1, 30000) for _ in range(TOKENS)]
+    return [draw.randrange(1, 4000) for _ in range(TOKENS)]
 
 
 def ask(daemon, ids):
@@ -60,10 +60,12 @@ def written(daemons):
 
 
 @contextlib.contextmanager
-def fleet(model, store, count, *options):
-    with contextlib.ExitStack() as stack:
-        yield [stack.enter_context(start(model, "--remote-cache", store.url, *options))
-               for _ in range(count)]
+def fleet(model, store, count):
+    """Daemons that have all computed at once, so each expects a prompt to take longer than it will alone."""
+    with contextlib.ExitStack() as stack, concurrent.futures.ThreadPoolExecutor(count) as threads:
+        daemons = [stack.enter_context(start(model, "--remote-cache", store.url)) for _ in range(count)]
+        list(threads.map(lambda number: ask(daemons[number], prompt(100 + number)[:300]), range(count)))
+        yield daemons
 
 
 def test_four_daemons_compute_a_cold_prompt_once(model, bare):
