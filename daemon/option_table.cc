@@ -124,7 +124,8 @@ constexpr OptionSpec kTable[] = {
     {"remote-write-rate", "SIZE", K::kSize, &O::remote_write_rate, "64 MiB", "Cache",
      "bytes that this daemon writes to the remote cache in a second, at most", 1 << 10, kMaxBytes},
     {"remote-write-through", "", K::kFlag, &O::remote_write_through, "false", "Cache",
-     "writes every block to the remote cache as soon as it is computed, not only those that are wanted again"},
+     "writes every block to the remote cache as soon as it is computed, not only those that are wanted "
+     "again"},
     {"remote-lease-seconds", "X", K::kSeconds, &O::remote_lease_milliseconds, "0.5", "Cache",
      "what takes longer to compute, one daemon of a remote cache computes for all that want it; 0: nothing",
      0, 3600'000},
