@@ -81,11 +81,9 @@ void PrefixCache::Impl::CheckTransfers(std::vector<uint32_t>* references,
       << running.size() << " transfers run";
   PREFIXD_CHECK(loads.size() <= most_loads && loads.size() == planner.running())
       << loads.size() << " loads run";
-  const size_t queued = spill_queue.size() + deferred_spills.size();
-  PREFIXD_CHECK(queued <= 3 * tree_blocks() &&
-                queued == spill_queue.keys.size() + deferred_spills.keys.size())
-      << queued << " spills are queued";
-  for (const SpillQueue* queue : {&spill_queue, &deferred_spills}) {
+  PREFIXD_CHECK(queued_spills() <= 4 * tree_blocks()) << queued_spills() << " spills are queued";
+  for (const SpillQueue* queue : {&spill_queue, &deferred_spills, &remote_spills}) {
+    PREFIXD_CHECK(queue->size() == queue->keys.size()) << queue->size() << " spills, one is there twice";
     for (const QueuedSpill& spill : queue->spills)
       PREFIXD_CHECK(queue->keys.contains(spill.key)) << "node " << spill.node << " is queued and not listed";
   }

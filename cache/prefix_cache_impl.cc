@@ -69,6 +69,7 @@ void PrefixCache::Impl::FreeReplaced(Lease::State& lease) {
 void PrefixCache::Impl::Detach(Lease::State& lease) {
   lease.detached = true;
   claims.EndAll(&lease.claimant);
+  EndRemote(lease, RemoteEnd::kOver);
 }
 
 bool PrefixCache::Impl::Reserve(Lease::State& lease, int tokens) {
@@ -114,6 +115,7 @@ std::vector<PrefixCache::Run> PrefixCache::Impl::Commit(Lease::State& lease, std
       runs.push_back({end - written, end});
     }
   }
+  if (lease.path.size() >= lease.asked_end) EndRemote(lease, RemoteEnd::kOver);
   lease.ready = static_cast<int>(tokens.size());
   NoteTail(lease, tokens);
   EvictSurplus();
@@ -157,11 +159,13 @@ int PrefixCache::Impl::CommitBlock(Lease::State& lease, std::span<const TokenId>
   }
   lease.path.push_back(node);
   KeepLast(lease);
+  if (options.remote && port->IsWantedOnRemote(lease.asker)) QueueRemote(node);
   return block_tokens - reusable;
 }
 
 void PrefixCache::Impl::Release(Lease::State& lease, bool is_over) {
   claims.EndAll(&lease.claimant);
+  EndRemote(lease, RemoteEnd::kOver);
   KeepTail(lease);
   CountKept(lease);
   if (is_over) ApplyHint(lease);

@@ -9,6 +9,7 @@
 //   StartSpill, EndSpill:  device -> host        the copy stays on the device
 //                          device -> disk        without a host tier, or when it is in use
 //                          host   -> disk      or, without a disk tier, device or host -> remote
+//   StartRemoteSpills:     device or host -> remote, at once
 //   StartLoad, EndLoad:    host   -> device
 //                          disk   -> device
 //                          remote -> device
@@ -76,6 +77,9 @@ inline size_t MostHints(const PrefixCache::Options& options) {
   return (size_t{options.blocks} + options.host_blocks) / 4;
 }
 
+// Blocks not to compute that are worth a step more.
+inline constexpr size_t kLeastSaved = 4;
+
 // Of an entry of Impl::disk_kept.
 inline constexpr size_t kDiskKeptBytes = 96;
 
@@ -123,6 +127,17 @@ struct Lease::State {
   LoadPlanner::Plan plan;
   double decided = 0;  // the time of `plan`
   double asked = -1;   // when it began to wait for the remote tier's answer; below 0: it does not
+  // As which the remote tier knows it, and the blocks that it has asked for; 0: as none, or not any more.
+  uint64_t asker = 0;
+  size_t asked_begin = 0, asked_end = 0;
+  bool wanted = false;  // other daemons wait for these
+  // While another daemon computes its next block.
+  struct Elsewhere {
+    double since = -1;     // the last one came, or the wait began; below 0: it does not wait
+    double until = -1;     // it waits no longer, whatever comes; below 0: it has not waited
+    size_t block = 0;      // the number of the next one
+    bool in_vain = false;  // it has waited too long
+  } elsewhere;
   // When a part of what it loads was computed instead, or a long hit was not worth loading; below 0: not
   // since `plan`.
   double overtaken = -1;
@@ -323,9 +338,20 @@ struct PrefixCache::Impl {
   bool ScanPaths(PrefixScan* scan) const;
   bool ScanRest(PrefixScan* scan) const;
 
-  // Loads for leases (prefix_cache_loads.cc).
-  // Whether the lease waits for the remote tier to say which of its blocks up to `end` it has.
+  // What the remote tier is asked, and what is written there at once (prefix_cache_remote.cc).
+  // Whether the lease waits for the remote tier to say which of its blocks up to `end` it has, or for another
+  // daemon that computes them.
   bool WaitsForRemote(Lease::State& lease, const Request& request, size_t end);
+  bool WaitsForAnother(Lease::State& lease, size_t block, double compute, double step);
+  bool IsAsking(const Lease::State& lease) const { return lease.asked >= 0 || lease.elsewhere.since >= 0; }
+  void EndRemote(Lease::State& lease, RemoteEnd end);
+  void QueueRemote(NodeId node);
+  // What leases had computed before others began to wait for it.
+  void QueueWanted();
+  void StartRemoteSpills(size_t most);
+  bool IsBoundForRemote(NodeId node) const;
+
+  // Loads for leases (prefix_cache_loads.cc).
   // Decides about the blocks after the path that lower tiers have, starts loads, and sets acquired.state and
   // acquired.until. Returns false when there is nothing to load and to wait for.
   bool UseLowerTiers(Lease::State& lease, const Request& request, Acquired* acquired);
@@ -365,7 +391,8 @@ struct PrefixCache::Impl {
   enum class SpillTime : uint8_t { kBesideSteps, kIdle };
   void QueueSpill(NodeId node, SpillTime time);
   void SpillAll(uint64_t most_blocks);
-  void ForgetSpills();
+  void ForgetSpillsInTime();
+  size_t queued_spills() const { return spill_queue.size() + deferred_spills.size() + remote_spills.size(); }
   void ClearDeferred();
   // Whether a block of the node can be read.
   bool IsReadable(NodeId node) const {
@@ -423,7 +450,8 @@ struct PrefixCache::Impl {
   // Deferred spills wait until no request computes, or it is worth it. A key may be in both queues: what is
   // deferred does not keep its block from a turn that comes sooner. The second entry finds nothing to do.
   SpillQueue spill_queue, deferred_spills;
-  size_t forget_spills_at = 0;       // the length of both at which ForgetSpills comes next
+  SpillQueue remote_spills;          // to the remote tier, at once
+  size_t forget_spills_at = 0;       // the length of all at which they are gone through next
   bool idle = true;                  // at the last Poll
   uint64_t pending_disk_blocks = 0;  // queued spills and running ones with `to_disk`
   // How the disk keeps, or will keep, the records of nodes. A time may have come already.
@@ -436,6 +464,7 @@ struct PrefixCache::Impl {
   bool spills_all = false;   // since SpillAll
   bool device_lost = false;  // since LoseDevice
   uint64_t next_transfer = 1;
+  uint64_t last_asker = 0;
   uint64_t now = 0;    // the time of last use: the number of calls of GiveBack
   double seconds = 0;  // the time of the last Poll
 };

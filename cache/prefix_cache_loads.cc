@@ -11,10 +11,6 @@ namespace {
 constexpr size_t kWindow = 1024;    // blocks that are planned at once
 constexpr size_t kLongestHole = 4;  // blocks without KV, after which a hit is looked for
 constexpr double kShortRun = 0.25;  // of a step
-constexpr size_t kLeastSaved = 4;   // blocks not to compute that are worth a step more
-// A lease waits so many seconds for the remote tier to say what it has, or such a share of computing it.
-constexpr double kLongestAsk = 0.02;  // when it is not known what computing takes
-constexpr double kAskedShare = 0.02;
 
 }  // namespace
 
@@ -62,31 +58,6 @@ bool PrefixCache::Impl::UseLowerTiers(Lease::State& lease, const Request& reques
 }
 
 // --- Plans ---
-
-// The answer comes after a round trip: much sooner than the blocks could be computed, or not in time.
-bool PrefixCache::Impl::WaitsForRemote(Lease::State& lease, const Request& request, size_t end) {
-  if (!options.remote || options.load_policy == LoadPolicy::kRecompute) return false;
-  RadixTree::Position at = lease.at();
-  bool in_tree = true;
-  size_t first = lease.path.size();  // without KV in other tiers
-  for (; first < end; ++first) {
-    const BlockKey& key = lease.keys->key(first);
-    at.node = in_tree ? tree.FindChild(at, key) : kNoNode;
-    in_tree = at.node != kNoNode;
-    if (!(in_tree && tree.InMemory(at.node)) && !OnDisk(key)) break;
-  }
-  if (end - first < kLeastSaved) return false;
-  const auto keys = lease.keys->keys().subspan(first, std::min(end - first, kWindow));
-  if (!port->FindOnRemote(keys)) {
-    lease.asked = -1;
-    return false;
-  }
-  if (lease.asked < 0) lease.asked = seconds;
-  const auto token = [&](size_t block) { return static_cast<int>(block) * block_tokens; };
-  if (options.load_policy == LoadPolicy::kLoad) return true;  // a store that fails ends it
-  const double compute = request.compute == nullptr ? 0 : request.compute->Seconds(token(first), token(end));
-  return seconds - lease.asked <= (compute == 0 ? kLongestAsk : kAskedShare * compute);
-}
 
 void PrefixCache::Impl::FindRun(const Lease::State& lease, std::span<const TokenId> tokens, size_t from,
                                 size_t to, std::vector<Tier>* tiers) const {

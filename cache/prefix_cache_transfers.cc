@@ -31,6 +31,7 @@ void PrefixCache::Impl::Poll(double now_seconds, bool idle_now) {
     }
   }
   EvictSurplus();
+  if (options.remote) QueueWanted();
   StartSpills();
 }
 
@@ -88,8 +89,7 @@ void PrefixCache::Impl::QueueSpill(NodeId node, SpillTime time) {
   const bool deferred = time == SpillTime::kIdle && HasRecords(*target);
   SpillQueue& queue = deferred ? deferred_spills : spill_queue;
   if (!queue.keys.insert(tree.key(node)).second) return;
-  const size_t queued = spill_queue.size() + deferred_spills.size();
-  if (queued >= std::max(forget_spills_at, tree_blocks())) ForgetSpills();
+  ForgetSpillsInTime();
   const bool to_disk = HasRecords(*target) || IsBoundForStore(node);
   if (to_disk) ++pending_disk_blocks;
   if (deferred) ++stats.deferred_spills;
@@ -98,8 +98,9 @@ void PrefixCache::Impl::QueueSpill(NodeId node, SpillTime time) {
 
 // Takes the blocks out of the queue that have been evicted meanwhile. Those that are left have a block each.
 // The next time comes after as many blocks more, so that it costs each block that is queued about one look.
-void PrefixCache::Impl::ForgetSpills() {
-  for (SpillQueue* queue : {&spill_queue, &deferred_spills}) {
+void PrefixCache::Impl::ForgetSpillsInTime() {
+  if (queued_spills() < std::max(forget_spills_at, tree_blocks())) return;
+  for (SpillQueue* queue : {&spill_queue, &deferred_spills, &remote_spills}) {
     std::erase_if(queue->spills, [&](const QueuedSpill& spill) {
       if (tree.Contains(spill.node) && tree.key(spill.node) == spill.key && tree.InMemory(spill.node))
         return false;
@@ -108,7 +109,7 @@ void PrefixCache::Impl::ForgetSpills() {
       return true;
     });
   }
-  forget_spills_at = spill_queue.size() + deferred_spills.size() + tree_blocks();
+  forget_spills_at = queued_spills() + tree_blocks();
 }
 
 void PrefixCache::Impl::ClearDeferred() {
@@ -137,6 +138,7 @@ void PrefixCache::Impl::SpillAll(uint64_t most_blocks) {
 // Spills take at most half of the transfers, so that a load need not wait for them. The host takes its blocks
 // as fast as it can.
 void PrefixCache::Impl::StartSpills() {
+  StartRemoteSpills(std::max<size_t>(options.max_transfers / 2, 1));
   const bool freely = idle || spills_all || budget.IsWorthIt();
   const size_t at_once = freely || options.host_blocks > 0 ? SIZE_MAX : budget.MostAtOnce();
   const size_t most = std::clamp<size_t>(options.max_transfers / 2, 1, at_once);
@@ -194,6 +196,8 @@ void PrefixCache::Impl::EndSpill(const Running& spill, TransferResult result) {
     if (goes_on && !now) QueueSpill(spill.node, SpillTime::kIdle);
   } else if (spill.to == Tier::kHost) {
     pool(Tier::kHost).Discard(spill.to_block);
+  } else if (spill.to == Tier::kRemote && SpillTarget(spill.node) != Tier::kRemote) {
+    QueueSpill(spill.node, SpillTime::kIdle);  // its turn for another tier may have come meanwhile
   }
   DropReference(spill.node);
 }

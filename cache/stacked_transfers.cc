@@ -24,8 +24,8 @@ TransferStats Sum(const TransferStats& local, const TransferStats& remote) {
 }  // namespace
 
 StackedTransfers::StackedTransfers(std::unique_ptr<TransferPort> local, std::unique_ptr<TransferPort> remote,
-                                   Find find)
-    : local_(std::move(local)), remote_(std::move(remote)), find_(std::move(find)) {}
+                                   std::shared_ptr<RemoteDirectory> directory)
+    : local_(std::move(local)), remote_(std::move(remote)), directory_(std::move(directory)) {}
 
 void StackedTransfers::Drop(const BlockKey& key) {
   local_->Drop(key);

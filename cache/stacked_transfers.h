@@ -5,9 +5,7 @@
 // Engine thread only.
 #pragma once
 
-#include <functional>
 #include <memory>
-#include <span>
 #include <utility>
 #include <vector>
 
@@ -15,13 +13,20 @@
 
 namespace prefixd {
 
+// What a remote tier says to the cache, see the functions of TransferPort.
+class RemoteDirectory {
+ public:
+  virtual ~RemoteDirectory() = default;
+  virtual RemoteAnswer Find(const RemoteQuestion& question) = 0;
+  virtual bool IsWanted(uint64_t asker) const = 0;
+  virtual void End(uint64_t asker, size_t computed, RemoteEnd end) = 0;
+};
+
 class StackedTransfers final : public TransferPort {
  public:
-  // See TransferPort::FindOnRemote.
-  using Find = std::function<bool(std::span<const BlockKey>)>;
-
-  // `local` may have no disk. `find` may be empty.
-  StackedTransfers(std::unique_ptr<TransferPort> local, std::unique_ptr<TransferPort> remote, Find find);
+  // `local` may have no disk.
+  StackedTransfers(std::unique_ptr<TransferPort> local, std::unique_ptr<TransferPort> remote,
+                   std::shared_ptr<RemoteDirectory> directory);
 
   bool OnDisk(const BlockKey& key) const override { return local_->OnDisk(key); }
   bool HasRecord(const BlockKey& key) const override { return local_->HasRecord(key); }
@@ -33,7 +38,11 @@ class StackedTransfers final : public TransferPort {
     return local_->KeptOnDisk(key);
   }
   bool OnRemote(const BlockKey& key) const override { return remote_->OnDisk(key); }
-  bool FindOnRemote(std::span<const BlockKey> keys) override { return find_ && find_(keys); }
+  RemoteAnswer FindOnRemote(const RemoteQuestion& question) override { return directory_->Find(question); }
+  bool IsWantedOnRemote(uint64_t asker) const override { return directory_->IsWanted(asker); }
+  void EndRemote(uint64_t asker, size_t computed, RemoteEnd end) override {
+    directory_->End(asker, computed, end);
+  }
   void Drop(const BlockKey& key) override;
   void Start(const Transfer& transfer) override;
   void Withdraw() override;
@@ -43,7 +52,7 @@ class StackedTransfers final : public TransferPort {
 
  private:
   const std::unique_ptr<TransferPort> local_, remote_;
-  const Find find_;
+  const std::shared_ptr<RemoteDirectory> directory_;
   TransferStats stats_;
 };
 

@@ -114,6 +114,26 @@ struct DiskRetention {
   uint64_t owner = 0;
 };
 
+// What the cache wants to know of the remote tier.
+struct RemoteQuestion {
+  std::span<const BlockKey> keys;  // of a sequence, from its first block on
+  size_t first = 0;                // it asks for those from this one on; < keys.size()
+  double seconds = 0;              // to compute these; 0: not known
+  uint64_t asker = 0;              // who computes what the tier lacks, and asks; never 0
+};
+enum class RemoteAnswer : uint8_t {
+  kKnown,     // OnRemote says all that there is to know
+  kAsked,     // OnRemote may know more soon
+  kComputed,  // another daemon computes the next block that is missing, and will write it there
+};
+enum class RemoteEnd : uint8_t {
+  kOver,          // the asker has computed what it has asked for, or will not
+  kWaitedInVain,  // another daemon was to compute it, and did not in time
+};
+// What is computed for other daemons is told to them in segments of so many blocks of the sequence.
+inline constexpr size_t kRemoteSegment = 64;
+inline constexpr size_t kMostRemoteAsked = 4096;  // blocks of a question
+
 class TransferPort {
  public:
   virtual ~TransferPort() = default;
@@ -133,10 +153,15 @@ class TransferPort {
   // Whether the remote tier has a record under this key, as far as is known without asking it. Otherwise as
   // OnDisk.
   virtual bool OnRemote(const BlockKey& /*key*/) const { return false; }
-  // Asks the remote tier which of the blocks it has, each the parent of the next, up to the first one that it
-  // has not; of what is known already it asks nothing. Returns whether OnRemote may know more soon; the
-  // engine is woken then. Never waits.
-  virtual bool FindOnRemote(std::span<const BlockKey> /*keys*/) { return false; }
+  // Asks the remote tier which of the blocks it has, up to the first one that it has not; of what is known
+  // already it asks nothing. What computing takes long, the asker may then compute for other daemons as well,
+  // until EndRemote. The engine is woken when the answer would be another one. Never waits.
+  virtual RemoteAnswer FindOnRemote(const RemoteQuestion& /*question*/) { return RemoteAnswer::kKnown; }
+  // Whether what the asker computes is to be written to the remote tier at once: others wait for it, or all
+  // is. The engine is woken when it becomes true. For an asker of 0 too.
+  virtual bool IsWantedOnRemote(uint64_t /*asker*/) const { return false; }
+  // The asker asks no more; `computed` blocks of its sequence exist now.
+  virtual void EndRemote(uint64_t /*asker*/, size_t /*computed*/, RemoteEnd /*end*/) {}
   // Drops the records under this key, which the cache found to be another block's. OnDisk and OnRemote return
   // false from now on, until a record is written.
   virtual void Drop(const BlockKey& key) = 0;

@@ -106,8 +106,6 @@ std::string UnknownFlag(std::string_view flag, Given* given) {
   const CommandSpec& command = *given->command;
   const std::string_view name = flag.substr(std::min(flag.find_first_not_of('-'), flag.size()));
   std::string text(flag);
-  if (command.options && std::ranges::find(UnimplementedOptions(), name) != UnimplementedOptions().end())
-    return text + " is not implemented in this version of prefixd";
   text += command.options ? " is not an option of prefixd"
                           : " is not a flag of prefixd " + std::string(command.name);
   std::vector<std::string_view> names = {"help"};

@@ -18,8 +18,6 @@ constexpr std::string_view kWriteNames[kWriteKinds] = {"prompt", "answer", "agai
 constexpr std::string_view kUnansweredNames[] = {"prompt", "generated"};
 constexpr std::string_view kTierNames[] = {"device", "host", "disk"};
 constexpr std::string_view kStackNames[kTiers] = {"device", "host", "disk", "remote"};
-constexpr std::string_view kRemoteWriteNames[kRemoteWrites] = {"written", "present", "queue", "full",
-                                                               "failed"};
 constexpr std::string_view kStateNames[] = {"free", "cached", "leased"};
 constexpr std::string_view kVerifyNames[] = {"tokens",     "checksum",  "fingerprint", "short",
                                              "decompress", "nonfinite", "store"};
@@ -47,7 +45,6 @@ constexpr LabelSet kWrite = {"part", kWriteNames};
 constexpr LabelSet kUnanswered = {"kind", kUnansweredNames};
 constexpr LabelSet kTier = {"tier", kTierNames};
 constexpr LabelSet kStack = {"tier", kStackNames};  // of what the remote tier has as well
-constexpr LabelSet kRemoteWrite = {"result", kRemoteWriteNames};
 constexpr LabelSet kScale = {"scale", kScaleNames};
 constexpr LabelSet kState = {"state", kStateNames};
 constexpr LabelSet kVerifyKind = {"kind", kVerifyNames};
@@ -317,22 +314,6 @@ std::span<const Row> TierRows() {
        [](const S& s, size_t tier, size_t scale) {
          return static_cast<double>(s.engine.ghost_hit_tokens[tier][scale]);
        }},
-  };
-  return rows;
-}
-
-std::span<const Row> RemoteRows() {
-  static const std::vector<Row> rows = {
-      {kCounter, "prefixd_remote_writes_total",
-       "Blocks that were to be written to the remote cache: written, present there, or dropped because the "
-       "queue or the store was full or the store failed.",
-       kRemoteWrite, kNoLabel,
-       [](const S& s, size_t result, size_t) { return static_cast<double>(s.remote.writes[result]); }},
-      {kCounter, "prefixd_remote_finds_total", "Questions to the remote cache which blocks it has.", kNoLabel,
-       kNoLabel, [](const S& s, size_t, size_t) { return static_cast<double>(s.remote.finds); }},
-      {kCounter, "prefixd_remote_failures_total",
-       "Calls to the remote cache that failed or took too long; after each it is left alone for a while.",
-       kNoLabel, kNoLabel, [](const S& s, size_t, size_t) { return static_cast<double>(s.remote.failures); }},
   };
   return rows;
 }

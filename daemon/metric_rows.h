@@ -33,6 +33,7 @@ struct HistogramRow {
 // The tables of rows, in the order of the response. Those of names like "vllm:..." are vLLM's, and also have
 // the label model_name.
 std::span<const std::span<const MetricRow>> MetricTables();
+std::span<const MetricRow> RemoteRows();  // one of them (remote_metric_rows.cc)
 std::span<const HistogramRow> HistogramRows();
 
 }  // namespace prefixd

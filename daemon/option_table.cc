@@ -128,6 +128,12 @@ constexpr OptionSpec kTable[] = {
     {"remote-tls-key", "FILE", K::kText, &O::remote_tls_key, "", "Cache", "key of that certificate as PEM"},
     {"remote-write-rate", "SIZE", K::kSize, &O::remote_write_rate, "64 MiB", "Cache",
      "bytes that this daemon writes to the remote cache in a second, at most", 1 << 10, kMaxBytes},
+    {"remote-write-through", "", K::kFlag, &O::remote_write_through, "false", "Cache",
+     "writes every block to the remote cache as soon as it is computed, not only those that are wanted "
+     "again"},
+    {"remote-lease-seconds", "X", K::kSeconds, &O::remote_lease_milliseconds, "0.5", "Cache",
+     "what takes longer to compute, one daemon of a remote cache computes for all that want it; 0: nothing",
+     0, 3600'000},
     {"remote-max-age", "TIME", K::kDuration, &O::remote_max_age, "none", "Cache",
      "how long the remote cache keeps a block of this daemon: none, or a number with s, m, h, d or w", 0, 0},
     {"load-policy", "NAME", K::kChoice, &O::load_policy, "auto", "Cache",
@@ -178,10 +184,6 @@ constexpr OptionSpec kTable[] = {
      "TOML file that sets any of these options as some-name = value"},
 };
 
-constexpr std::string_view kUnimplemented[] = {
-    "remote-write-through",
-};
-
 }  // namespace
 
 std::span<const OptionSpec> OptionTable() { return kTable; }
@@ -190,7 +192,5 @@ const OptionSpec* FindOption(std::string_view name) {
   const auto* found = std::ranges::find(kTable, name, &OptionSpec::name);
   return found == std::end(kTable) ? nullptr : found;
 }
-
-std::span<const std::string_view> UnimplementedOptions() { return kUnimplemented; }
 
 }  // namespace prefixd

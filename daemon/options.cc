@@ -126,9 +126,6 @@ std::vector<std::string_view> OptionNames() {
 
 // The fault of a name of the file that is not in the table.
 std::string NameFault(std::string_view name) {
-  if (std::ranges::find(UnimplementedOptions(), name) != UnimplementedOptions().end()) {
-    return " is not implemented in this version of prefixd";
-  }
   const std::string_view nearest = NearestName(name, OptionNames());
   return " is not an option of prefixd" + (nearest.empty() ? "; prefixd serve --help lists them"
                                                            : "; did you mean " + std::string(nearest) + "?");
@@ -186,11 +183,8 @@ std::vector<Setting> SettingsFromEnvironment(const char* const* environment,
     if (value.empty() || InjectedByKubernetes(variable) || variable == kRelaunchedVariable) continue;
     const auto known = [&](std::string_view name) { return VariableName(name) == variable; };
     const auto spec = std::ranges::find_if(OptionTable(), known, &OptionSpec::name);
-    const auto unimplemented = std::ranges::find_if(UnimplementedOptions(), known);
     if (spec != OptionTable().end()) {
       settings.push_back({std::string(spec->name), value, variable});
-    } else if (unimplemented != UnimplementedOptions().end()) {
-      settings.push_back({std::string(*unimplemented), value, variable});
     } else if (variable == "PREFIXD_LOG") {  // short for PREFIXD_LOG_LEVEL, which overrides it
       settings.insert(settings.begin(), {"log-level", value, variable});
     } else {

@@ -7,7 +7,7 @@
 //   1. Every option of the table has one flag --some-name, one variable PREFIXD_SOME_NAME and one key
 //      some-name.
 //   2. The order of precedence is flag, environment, file, default.
-//   3. Nothing is accepted and ignored. An unknown or unimplemented name or value is a fault that the message
+//   3. Nothing is accepted and ignored. An unknown name or value is a fault that the message
 //      names; an unknown variable PREFIXD_* is a warning. All faults are reported at once, each with its
 //      origin.
 #pragma once
@@ -41,10 +41,11 @@ struct Options {
   int64_t device_cache, host_cache, disk_cache;  // bytes
   int64_t disk_max_age, remote_max_age;          // seconds; 0: none
   int64_t remote_write_rate;                     // bytes per second
-  int64_t step_milliseconds;
+  int64_t step_milliseconds, remote_lease_milliseconds;
   int64_t io_threads, max_connections, max_body, max_inflight, stream_backlog;
   int64_t header_seconds, body_seconds, idle_seconds, reader_seconds, drain_seconds;
-  bool disk_write_through, no_prefix_cache, deterministic, special_tokens_in_content, allow_no_keys;
+  bool disk_write_through, remote_write_through, no_prefix_cache;
+  bool deterministic, special_tokens_in_content, allow_no_keys;
   bool kv_events_tenants, reuse_generated_ids;
 };
 
@@ -73,8 +74,6 @@ struct OptionSpec {
 
 std::span<const OptionSpec> OptionTable();
 const OptionSpec* FindOption(std::string_view name);
-// Names that are reserved for options of later versions. They are rejected as not implemented.
-std::span<const std::string_view> UnimplementedOptions();
 
 std::string VariableName(std::string_view option_name);  // "PREFIXD_SOME_NAME"
 // What an option takes: "1 to 8192, or auto", "one of on, off", or "" where the name of its value says it.

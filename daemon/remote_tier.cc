@@ -12,7 +12,6 @@
 namespace prefixd {
 namespace {
 
-constexpr size_t kMostQuestions = 64;  // that wait
 constexpr std::chrono::milliseconds kAskTick{500};
 constexpr int64_t kUsageNanos = 5'000'000'000;  // from one look at what the server holds to the next
 constexpr int64_t kFullNanos = 10'000'000'000;
@@ -24,7 +23,10 @@ Status LeftAlone() { return Unavailable("the remote cache has failed, and is lef
 }  // namespace
 
 RemoteTier::RemoteTier(Options options)
-    : options_(std::move(options)), clock_(*options_.store.clock), store_(options_.store) {
+    : options_(std::move(options)),
+      clock_(*options_.store.clock),
+      store_(options_.store),
+      leases_(options_.leases, &store_, options_.store.clock) {
   stats_.on = true;
   asks_ = std::thread([this] { Ask(); });
   pthread_setname_np(asks_.native_handle(), "prefixd-ask");
@@ -54,18 +56,20 @@ void RemoteTier::Note(const Status& status, int64_t began) {
   const bool failed = status.code() == Code::kIo || status.code() == Code::kUnavailable;
   // One server of several that fails is left alone by the store itself.
   const bool fails = failed && !store_.WorksInPart();
-  if (!fails && !IsPaused()) pause_.Succeeded();
+  if (!fails && !pause_.IsOn(clock_)) pause_.Succeeded();
   if (fails) pause_.Failed(began, clock_.NowNanos());
   MutexLock lock(mutex_);
   if (failed) ++stats_.failures;
   if (fails && failure_.empty())
     Log(LogLevel::kError, "the remote cache fails; requests are served without it",
         {{"store", options_.store.address.Name()}, {"error", status.message()}});
-  if (!fails && !failure_.empty() && !IsPaused()) {
+  if (!fails && !failure_.empty() && !pause_.IsOn(clock_)) {
     failure_.clear();
+    fails_ = false;
     Log(LogLevel::kInfo, "the remote cache works again", {{"store", options_.store.address.Name()}});
   }
   if (fails) failure_ = status.message();
+  if (fails) fails_ = true;
 }
 
 // --- BlockStore ---
@@ -118,54 +122,106 @@ Status RemoteTier::ScanUntil(const Visitor& visitor, const std::atomic<bool>* st
 
 // --- Questions ---
 
-bool RemoteTier::Find(std::span<const BlockKey> keys) {
-  if (IsPaused()) return false;
-  while (!keys.empty()) {
-    const std::optional<bool> known = store_.Knows(keys.front());
-    if (known == false) return false;
-    if (!known) break;
-    keys = keys.subspan(1);
-  }
-  if (keys.empty()) return false;
+RemoteAnswer RemoteTier::Find(const RemoteQuestion& question) {
+  if (IsPaused()) return RemoteAnswer::kKnown;
+  size_t first = question.first;
+  std::optional<bool> known;
+  while (first < question.keys.size() && (known = store_.Knows(question.keys[first])) == true) ++first;
+  if (first == question.keys.size()) return RemoteAnswer::kKnown;
+  const BlockKey& next = question.keys[first];
+  if (leases_.IsComputedElsewhere(next)) return RemoteAnswer::kComputed;
+  const size_t base = question.first - question.first % kRemoteSegment;
   {
     MutexLock lock(mutex_);
-    if (asked_.contains(keys.front())) return true;
-    if (questions_.size() >= kMostQuestions) return false;
-    asked_.insert(keys.front());
-    questions_.emplace_back(keys.begin(), keys.end());
+    if (asked_.contains(next) || std::ranges::find(answering_, next) != answering_.end())
+      return RemoteAnswer::kAsked;
+    if (known == false || questions_.size() >= kMostQuestions) return RemoteAnswer::kKnown;
+    asked_.insert(next);
+    const auto keys = question.keys.subspan(base);
+    questions_.push_back({.keys = {keys.begin(), keys.end()},
+                          .base = base,
+                          .first = first - base,
+                          .seconds = question.seconds,
+                          .asker = question.asker});
   }
   changed_.NotifyAll();
-  return true;
+  return RemoteAnswer::kAsked;
+}
+
+void RemoteTier::End(uint64_t asker, size_t computed, RemoteEnd end) {
+  leases_.End(asker, computed, end);
+  if (leases_.due() < INT64_MAX) changed_.NotifyAll();
+}
+
+void RemoteTier::Wake() {
+  MutexLock lock(mutex_);
+  if (wake_) wake_();
+}
+
+void RemoteTier::Answer(RemoteLeases::Question question) {
+  const BlockKey first = question.keys[question.first];
+  const int64_t began = clock_.NowNanos();
+  if (!IsPaused()) {
+    Status status = store_.Find(std::span(question.keys).subspan(question.first));
+    if (status.ok()) status = leases_.Take(std::move(question));
+    Note(status, began);
+  }
+  MutexLock lock(mutex_);
+  asked_.erase(first);
+  answering_.clear();
+  if (wake_) wake_();
+}
+
+void RemoteTier::WorkOnLeases() {
+  const int64_t began = clock_.NowNanos();
+  if (!IsPaused()) Note(leases_.Work([this] { Wake(); }), began);
+  // While the store is left alone, nobody waits for what others may write there.
+  if (IsPaused() && leases_.Forget()) Wake();
+}
+
+void RemoteTier::AskUsage() {
+  const int64_t began = clock_.NowNanos();
+  const Status status = store_.AskUsage();
+  const Result<RedisStore::Traffic> traffic = status.ok() ? store_.AskTraffic() : status;
+  Note(status, began);
+  if (!traffic.ok()) return;
+  MutexLock lock(mutex_);
+  const bool was_low = economy_.IsLow();
+  economy_.Add(traffic->received, traffic->sent);
+  if (economy_.IsLow() && !was_low)
+    Log(LogLevel::kInfo, "the remote cache is seldom read, and gets blocks at a tenth of the rate",
+        {{"store", options_.store.address.Name()}, {"read_per_written", *economy_.ratio()}});
 }
 
 void RemoteTier::Ask() {
   int64_t usage_at = 0;
   while (true) {
-    std::vector<BlockKey> keys;
+    const int64_t now = clock_.NowNanos();
+    if (leases_.due() <= now) WorkOnLeases();
+    RemoteLeases::Question question;
     {
       MutexLock lock(mutex_);
       if (stopping_) return;
-      const bool looks = !IsPaused() && (clock_.NowNanos() >= usage_at || !failure_.empty());
+      const bool looks = !pause_.IsOn(clock_) && (now >= usage_at || fails_);
       if (questions_.empty() && !looks) {
-        changed_.WaitFor(mutex_, kAskTick);
+        const int64_t left = std::max<int64_t>(leases_.due() - now, 0);
+        changed_.WaitFor(mutex_,
+                         std::min<std::chrono::nanoseconds>(kAskTick, std::chrono::nanoseconds(left)));
         continue;
       }
       if (!questions_.empty()) {
-        keys = std::move(questions_.front());
+        question = std::move(questions_.front());
         questions_.pop_front();
+        answering_ = question.keys;
         ++stats_.finds;
       }
     }
-    const int64_t began = clock_.NowNanos();
-    if (keys.empty()) {
-      Note(store_.AskUsage(), began);
-      usage_at = began + kUsageNanos;
+    if (!question.keys.empty()) {
+      Answer(std::move(question));
       continue;
     }
-    if (!IsPaused()) Note(store_.Find(keys), began);
-    MutexLock lock(mutex_);
-    asked_.erase(keys.front());
-    if (wake_) wake_();
+    AskUsage();
+    usage_at = now + kUsageNanos;
   }
 }
 
@@ -249,7 +305,7 @@ void RemoteTier::WriteOne(const StoreEntry& entry) {
       return;
     }
   }
-  if (!WaitForRate(entry.record.size()) || IsDropped()) return;
+  if (!WaitForRate(entry) || IsDropped()) return;
   began = clock_.NowNanos();
   const Status put = store_.Put(entry.key, entry.record);
   Note(put, began);
@@ -264,21 +320,26 @@ void RemoteTier::WriteOne(const StoreEntry& entry) {
   if (is_full) full_until_ = clock_.NowNanos() + kFullNanos;
 }
 
+uint64_t RemoteTier::WriteRate(bool used_again) const {
+  const bool slow = economy_.IsLow() && used_again && !options_.leases.all_wanted;
+  return slow ? std::max<uint64_t>(options_.write_rate / WriteEconomy::kSlower, 1) : options_.write_rate;
+}
+
 // What was not written in the last half second may be written at once; a record goes when the allowance is
 // above 0, which it then takes below.
-bool RemoteTier::WaitForRate(uint64_t bytes) {
-  const auto rate = static_cast<double>(options_.write_rate);
+bool RemoteTier::WaitForRate(const StoreEntry& entry) {
   while (true) {
+    MutexLock lock(mutex_);
+    const auto rate = static_cast<double>(WriteRate(entry.used_again));
     const int64_t now = clock_.NowNanos();
     allowance_ += static_cast<double>(now - allowed_nanos_) * 1e-9 * rate;
     allowance_ = std::min(allowance_, kBurstSeconds * rate);
     allowed_nanos_ = now;
     if (allowance_ > 0) break;
-    MutexLock lock(mutex_);
     if (stopping_) return false;
     changed_.WaitFor(mutex_, kRateTick);
   }
-  allowance_ -= static_cast<double>(bytes);
+  allowance_ -= static_cast<double>(entry.record.size());
   return true;
 }
 
@@ -294,6 +355,9 @@ double RemoteTier::ProbeRead(uint64_t bytes) {
 RemoteTierStats RemoteTier::stats() const {
   MutexLock lock(mutex_);
   RemoteTierStats stats = stats_;
+  stats.leases = leases_.stats();
+  stats.write_rate = WriteRate(/*used_again=*/true);
+  stats.read_per_written = economy_.ratio().value_or(0);
   stats.failure = failure_;
   if (failure_.empty() && store_.WorksInPart()) stats.failure = "a server of the cluster; the others work";
   stats.bytes = store_.bytes();

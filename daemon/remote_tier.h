@@ -3,12 +3,16 @@
 //
 //   Find          asks in the background which records the store has; Contains says what is known.
 //   PutBatch      puts records into a bounded queue. They are written in the background: those that the store
-//                 does not have already, at most a stated number of bytes per second.
+//                 does not have already, at most a stated number of bytes per second; a tenth of that while
+//                 what daemons write is seldom read (daemon/write_economy.h).
+//
+// What takes long to compute, one of the daemons that ask for it computes (daemon/remote_leases.h).
 //
 // After a call that failed, the store is left alone for a second, and for twice as long after each further
-// failure, up to 30 seconds (base/read_pause.h): Contains says no, nothing is asked or read, and what is to
-// be written is dropped. A store that is full gets no records for 10 seconds. Of a cluster, RedisStore leaves
-// the server alone that failed, and the others are used.
+// failure, up to 30 seconds (base/read_pause.h); then it is asked how it is, and left alone until it has
+// answered. Meanwhile Contains says no, nothing is asked or read, and what is to be written is dropped. A
+// store that is full gets no records for 10 seconds. Of a cluster, RedisStore leaves the server alone that
+// failed, and the others are used.
 //
 // Threads: any thread may call the members. It has two threads: one asks, one writes.
 //
@@ -33,6 +37,9 @@
 
 #include "base/mutex.h"
 #include "base/read_pause.h"
+#include "cache/stacked_transfers.h"
+#include "daemon/remote_leases.h"
+#include "daemon/write_economy.h"
 #include "storage/redis_store.h"
 
 namespace prefixd {
@@ -54,17 +61,25 @@ struct RemoteTierStats {
   uint64_t bytes = 0;     // of the server, whatever it holds
   uint64_t capacity = 0;  // 0: it has no limit, or has not said
   uint64_t written_bytes = 0;
+  uint64_t write_rate = 0;      // what may be written now, bytes per second
+  double read_per_written = 0;  // see WriteEconomy; 0 also when it is not known
   std::array<uint64_t, kRemoteWrites> writes{};
+  std::array<uint64_t, kRemoteLeases> leases{};
   uint64_t finds = 0;     // questions which records there are
   uint64_t failures = 0;  // calls that failed
 };
 
-class RemoteTier final : public BlockStore {
+class RemoteTier final : public BlockStore, public RemoteDirectory {
  public:
+  static constexpr size_t kMostQuestions = 64;  // that wait
+  // Of these, of leases, and of waits.
+  static constexpr uint64_t kQuestionBytes =
+      (kMostQuestions + 2 * RemoteLeases::kMost) * RemoteLeases::kQuestionBytes;
   struct Options {
     RedisStoreOptions store;
     uint64_t write_rate = 64 << 20;   // bytes per second
     uint64_t queue_bytes = 64 << 20;  // a record that is larger is written as well, alone
+    RemoteLeases::Options leases;     // all_wanted: all that is computed is wanted
   };
   explicit RemoteTier(Options options);
   ~RemoteTier() override;
@@ -86,9 +101,13 @@ class RemoteTier final : public BlockStore {
 
   // Whether a record would be written: it is not known to be there, nor on its way.
   bool Wants(const BlockKey& key) const;
-  // See TransferPort::FindOnRemote.
-  bool Find(std::span<const BlockKey> keys);
-  // Called whenever a Find has ended; may be empty.
+  // See TransferPort.
+  RemoteAnswer Find(const RemoteQuestion& question) override;
+  bool IsWanted(uint64_t asker) const override {
+    return (options_.leases.all_wanted || leases_.IsWanted(asker)) && !IsPaused();
+  }
+  void End(uint64_t asker, size_t computed, RemoteEnd end) override;
+  // Called whenever the engine may learn something new from Find or IsWanted; may be empty.
   void SetWake(std::function<void()> wake);
   // Seconds to read a record of `bytes` bytes, measured now; 0: it cannot be. Waits for the store.
   double ProbeRead(uint64_t bytes);
@@ -96,30 +115,39 @@ class RemoteTier final : public BlockStore {
   RemoteTierStats stats() const;
 
  private:
-  bool IsPaused() const { return pause_.IsOn(clock_); }
+  // Whether the store is left alone, or has not answered since.
+  bool IsPaused() const { return fails_ || pause_.IsOn(clock_); }
   // Takes note of the end of a call that began at that time.
   void Note(const Status& status, int64_t began);
   void Count(RemoteWrite result);
   // The thread that asks.
   void Ask();
+  void Answer(RemoteLeases::Question question);
+  void WorkOnLeases();
+  void Wake();
   // The thread that writes.
   void Write();
   void WriteOne(const StoreEntry& entry);
   bool IsDropped() const;  // the record that is being written
-  // Waits until `bytes` more may be written. Returns false when the tier is being destroyed.
-  bool WaitForRate(uint64_t bytes);
+  // Waits until the record may be written. Returns false when the tier is being destroyed.
+  bool WaitForRate(const StoreEntry& entry);
+  // Of bytes per second. What another daemon waits for, or --remote-write-through has written, is not slowed.
+  uint64_t WriteRate(bool used_again) const REQUIRES(mutex_);
+  void AskUsage();
 
   const Options options_;
   const Clock& clock_;
   RedisStore store_;
+  RemoteLeases leases_;
   ReadPause pause_;
   mutable Mutex mutex_;
   CondVar changed_;
   bool stopping_ GUARDED_BY(mutex_) = false;
   std::function<void()> wake_ GUARDED_BY(mutex_);
-  std::deque<std::vector<BlockKey>> questions_ GUARDED_BY(mutex_);
-  std::unordered_set<BlockKey> asked_
-      GUARDED_BY(mutex_);  // the first keys of questions, and of that asked now
+  std::deque<RemoteLeases::Question> questions_ GUARDED_BY(mutex_);
+  // The keys of that asked now: that the store lacks one is not yet all that there is to say.
+  std::vector<BlockKey> answering_ GUARDED_BY(mutex_);
+  std::unordered_set<BlockKey> asked_ GUARDED_BY(mutex_);  // what questions ask for first, and that asked now
   std::deque<StoreEntry> queue_ GUARDED_BY(mutex_);
   std::optional<BlockKey> writing_ GUARDED_BY(mutex_);  // the record that left the queue, until it is written
   std::string writing_head_ GUARDED_BY(mutex_);
@@ -128,7 +156,9 @@ class RemoteTier final : public BlockStore {
   uint64_t queued_bytes_ GUARDED_BY(mutex_) = 0;
   int64_t full_until_ GUARDED_BY(mutex_) = 0;  // no writes before: the store was full
   std::string failure_ GUARDED_BY(mutex_);
+  std::atomic<bool> fails_{false};            // failure_ says something
   RemoteTierStats stats_ GUARDED_BY(mutex_);  // the counters
+  WriteEconomy economy_ GUARDED_BY(mutex_);
   // The writing thread.
   double allowance_ = 0;  // bytes
   int64_t allowed_nanos_ = 0;

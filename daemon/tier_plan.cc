@@ -11,6 +11,7 @@
 #include "base/bytes.h"
 #include "cache/drop_log.h"
 #include "daemon/limit_table.h"
+#include "daemon/remote_tier.h"
 #include "storage/disk_folder.h"
 #include "storage/disk_store.h"
 #include "storage/known_keys.h"
@@ -134,6 +135,8 @@ Result<RemotePlan> MakeRemotePlan(const Options& options, const KvLayout& layout
     if (options.remote_max_age > 0)
       return InvalidArgument("remote-max-age has no effect without remote-cache");
     if (has_files) return InvalidArgument("remote-tls-* have no effect without remote-cache");
+    if (options.remote_write_through)
+      return InvalidArgument("remote-write-through has no effect without remote-cache");
     return remote;
   }
   Result<RedisAddress> address = ParseRedisUrl(options.remote_cache);
@@ -149,6 +152,8 @@ Result<RemotePlan> MakeRemotePlan(const Options& options, const KvLayout& layout
   }
   remote.write_rate = static_cast<uint64_t>(options.remote_write_rate);
   remote.max_age_seconds = options.remote_max_age;
+  remote.write_through = options.remote_write_through;
+  remote.lease_seconds = static_cast<double>(options.remote_lease_milliseconds) / 1000;
   remote.codec = CodecOf(options, layout.type);
   return remote;
 }
@@ -192,11 +197,11 @@ MemoryPlan TierMemory(const TierPlan& plan, const KvLayout& layout, uint32_t blo
     // What is read lies in a buffer of hiredis and in the record. What is written lies in the queue, and once
     // more as a command.
     constexpr uint64_t kThreads = kLoadThreads + 3;
-    parts.push_back({"remote_bytes", "remote cache",
-                     Limit<uint64_t>("remote-queue") +
-                         Limit<uint64_t>("remote-keys") * KnownKeys::kBytesPerKey +
-                         kThreads * ((uint64_t{2} << 20) + 3 * RecordBytes(layout)),
-                     "queue, known keys, workers", "block-tokens"});
+    parts.push_back(
+        {"remote_bytes", "remote cache",
+         Limit<uint64_t>("remote-queue") + Limit<uint64_t>("remote-keys") * KnownKeys::kBytesPerKey +
+             RemoteTier::kQuestionBytes + kThreads * ((uint64_t{2} << 20) + 3 * RecordBytes(layout)),
+         "queue, known keys, questions, workers", "block-tokens"});
   }
   if (!plan.disk.on) return parts;
   // bench/store_bench measures the bytes for each record. Compression rarely halves a block.

@@ -39,6 +39,8 @@ struct RemotePlan {
   std::shared_ptr<const TlsClient> tls;  // of an address with TLS
   uint64_t write_rate = 0;               // bytes per second
   int64_t max_age_seconds = 0;           // 0: none
+  bool write_through = false;
+  double lease_seconds = 0;  // see RemoteLeases
   CodecChoice codec;
 };
 

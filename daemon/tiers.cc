@@ -1,5 +1,6 @@
 #include "daemon/tiers.h"
 
+#include <random>
 #include <thread>
 #include <utility>
 
@@ -16,6 +17,12 @@ namespace {
 
 // More jobs than the cache ever starts at once, and room for deletions.
 constexpr size_t kQueuedJobs = 1024;
+
+// The number of a daemon, unlike those of others.
+uint64_t NewHolder() {
+  std::random_device device;
+  return uint64_t{device()} << 32 | device();
+}
 
 }  // namespace
 
@@ -113,15 +120,18 @@ Status Tiers::DeleteFrom(BlockStore* store, const std::function<bool(const Recor
 }
 
 void Tiers::MakeRemote(const RemotePlan& plan) {
-  RemoteTier::Options options{.store = {.address = plan.address,
-                                        .tls = plan.tls,
-                                        .fingerprint = fingerprint_,
-                                        .clock = clock_,
-                                        .max_record_bytes = RecordBytes(layout_),
-                                        .max_age_seconds = plan.max_age_seconds,
-                                        .known_keys = Limit<size_t>("remote-keys")},
-                              .write_rate = plan.write_rate,
-                              .queue_bytes = Limit<uint64_t>("remote-queue")};
+  RemoteTier::Options options{
+      .store = {.address = plan.address,
+                .tls = plan.tls,
+                .fingerprint = fingerprint_,
+                .clock = clock_,
+                .max_record_bytes = RecordBytes(layout_),
+                .max_age_seconds = plan.max_age_seconds,
+                .known_keys = Limit<size_t>("remote-keys")},
+      .write_rate = plan.write_rate,
+      .queue_bytes = Limit<uint64_t>("remote-queue"),
+      .leases = {
+          .least_seconds = plan.lease_seconds, .all_wanted = plan.write_through, .holder = NewHolder()}};
   remote_codec_ = plan.codec;
   remote_ = std::make_unique<RemoteTier>(std::move(options));
   if (disk_ != nullptr) mirrored_ = std::make_unique<MirroredStore>(disk_.get(), remote_.get());
@@ -181,10 +191,8 @@ LowerTiers Tiers::lower_tiers() {
             .loads = remote_loads_.get(), .spills = remote_spills_.get(), .copies = copies_.get()});
     remote_->SetWake(std::move(wake));
     // Goes with the port, after which nobody may be woken.
-    const std::shared_ptr<void> ends(nullptr, [tier = remote_.get()](void*) { tier->SetWake(nullptr); });
-    return std::make_unique<StackedTransfers>(
-        std::move(local), std::move(remote),
-        [tier = remote_.get(), ends](std::span<const BlockKey> keys) { return tier->Find(keys); });
+    std::shared_ptr<RemoteTier> directory(remote_.get(), [](RemoteTier* tier) { tier->SetWake(nullptr); });
+    return std::make_unique<StackedTransfers>(std::move(local), std::move(remote), std::move(directory));
   };
 }
 

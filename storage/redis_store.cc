@@ -98,11 +98,12 @@ bool RedisStore::IsLeftAlone(const BlockKey& key) const {
 
 bool RedisStore::Contains(const BlockKey& key) const { return Knows(key).value_or(false); }
 
-Status RedisStore::Find(std::span<const BlockKey> keys) {
+Status RedisStore::Find(std::span<const BlockKey> keys, FindAbsent absent) {
   size_t part = kFirstLook;
+  size_t asked = 0;
   for (size_t at = 0; at < keys.size();) {
     const std::optional<bool> known = Knows(keys[at]);
-    if (known == false) return Status::Ok();
+    if (known == false && (absent == FindAbsent::kNo || at < asked)) return Status::Ok();
     if (known == true) {
       ++at;
       continue;
@@ -121,6 +122,7 @@ Status RedisStore::Find(std::span<const BlockKey> keys) {
         return WrongReply();
       Note(keys[i], reply.integer > 0);
     }
+    asked = end;
     part = std::min(part * 8, kLongestLook);
   }
   return Status::Ok();
@@ -148,6 +150,15 @@ Status RedisStore::AskUsage() {
   bytes_ = bytes;
   capacity_ = capacity == 0 ? UINT64_MAX : capacity;
   return Status::Ok();
+}
+
+Result<RedisStore::Traffic> RedisStore::AskTraffic() {
+  PREFIXD_ASSIGN_OR_RETURN(const RedisReply reply,
+                           CallOne({"INFO", "stats"}, kSmallReply, options_.call_nanos));
+  const std::optional<uint64_t> received = FieldOf(reply.text, "total_net_input_bytes");
+  const std::optional<uint64_t> sent = FieldOf(reply.text, "total_net_output_bytes");
+  if (!received || !sent) return Unsupported("the store does not tell its traffic");
+  return Traffic{.received = *received, .sent = *sent};
 }
 
 Result<double> RedisStore::ProbeRead(uint64_t bytes) {

@@ -82,15 +82,36 @@ class RedisStore final : public BlockStore {
 
   // What is known of the key; nothing: Find would ask.
   std::optional<bool> Knows(const BlockKey& key) const;
-  // Asks for the keys that are not known, in growing parts, up to the first one that has no record. Knows
-  // says what it found.
-  Status Find(std::span<const BlockKey> keys);
+  // Asks for the keys that are not known, or not known to be there, in growing parts, up to the first one
+  // that has no record. Knows says what it found.
+  enum class FindAbsent { kNo, kAgain };
+  Status Find(std::span<const BlockKey> keys, FindAbsent absent = FindAbsent::kNo);
+  // Small values that daemons leave for each other, see docs/FORMAT.md (redis_marks.cc). Each call sends one
+  // command, or two, for each mark, all at once.
+  struct Mark {
+    std::string_view kind;  // "lease"
+    BlockKey key;
+    std::string value;
+  };
+  enum class SetMark { kAlways, kIfAbsent, kIfPresent };
+  // Sets them for so many milliseconds. Returns the values that are there then; empty: none.
+  Result<std::vector<std::string>> SetMarks(std::span<const Mark> marks, SetMark when, int64_t millis);
+  // Returns the values that are there; empty: none.
+  Result<std::vector<std::string>> GetMarks(std::span<const Mark> marks);
+  Status DeleteMarks(std::span<const Mark> marks);
+
   // Whether the server of the key has failed, and is left alone while others work.
   bool IsLeftAlone(const BlockKey& key) const;
   // Whether servers of a cluster fail, and others work.
   bool WorksInPart() const { return nodes_.WorksInPart(); }
   // Asks the servers how much they hold, and how much they may.
   Status AskUsage();
+  // Asks the server, or one of a cluster, how many bytes it has received and sent since its start.
+  // kUnsupported: it does not say.
+  struct Traffic {
+    uint64_t received = 0, sent = 0;
+  };
+  Result<Traffic> AskTraffic();
   // Writes a value of so many bytes, which the server drops soon, and returns the seconds to read it.
   Result<double> ProbeRead(uint64_t bytes);
 
@@ -113,6 +134,8 @@ class RedisStore final : public BlockStore {
     return options_.call_nanos + static_cast<int64_t>(bytes) * options_.nanos_per_byte;
   }
   std::string Name(const BlockKey& key) const { return prefix_ + ToHex(key); }
+  std::string Name(const Mark& mark) const;
+  Result<std::vector<RedisReply>> CallForMarks(std::span<const Command> commands);
 
   const RedisStoreOptions options_;
   const std::string prefix_;  // of the names of records

@@ -34,10 +34,16 @@ class HeldTransfers final : public TransferPort {
 
   bool OnDisk(const BlockKey& key) const override { return records.contains(key); }
   bool OnRemote(const BlockKey& key) const override { return remote_known.contains(key); }
-  bool FindOnRemote(std::span<const BlockKey> keys) override {
+  RemoteAnswer FindOnRemote(const RemoteQuestion& question) override {
     ++questions;
+    const auto keys = question.keys.subspan(question.first);
     asked.assign(keys.begin(), keys.end());
-    return remote_asks;
+    asker = question.asker;
+    return remote_answer;
+  }
+  bool IsWantedOnRemote(uint64_t of) const override { return wanted_askers.contains(of); }
+  void EndRemote(uint64_t of, size_t computed, RemoteEnd end) override {
+    remote_ends.push_back({of, computed, end});
   }
   std::optional<DropReason> WhyLost(const BlockKey& key) const override {
     const auto loss = losses.find(key);
@@ -96,11 +102,19 @@ class HeldTransfers final : public TransferPort {
     while (!held_.empty()) End(held_.front().key);
   }
 
-  std::set<BlockKey> records;             // on the disk tier
-  std::set<BlockKey> remote_known;        // in the remote tier, as far as is known
-  bool remote_asks = false;               // what FindOnRemote says
+  std::set<BlockKey> records;                         // on the disk tier
+  std::set<BlockKey> remote_known;                    // in the remote tier, as far as is known
+  RemoteAnswer remote_answer = RemoteAnswer::kKnown;  // what FindOnRemote says
+  std::set<uint64_t> wanted_askers;                   // what IsWantedOnRemote says
+  struct Ended {
+    uint64_t asker;
+    size_t computed;
+    RemoteEnd end;
+  };
+  std::vector<Ended> remote_ends;         // calls of EndRemote
   int questions = 0;                      // calls of FindOnRemote
   std::vector<BlockKey> asked;            // of the last one
+  uint64_t asker = 0;                     // of the last one
   std::map<BlockKey, DropReason> losses;  // what WhyLost says
   std::map<BlockKey, DiskRetention> kept;
   size_t most_kept = SIZE_MAX;

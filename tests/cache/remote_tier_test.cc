@@ -95,7 +95,7 @@ TEST_F(RemoteTierTest, WhatItHasDroppedIsExplained) {
 TEST_F(RemoteTierTest, ItIsAskedForWhatOtherTiersLack) {
   Make({.blocks = 8, .disk = true, .remote = true});
   AddRecords({kFirst});
-  port_.remote_asks = true;
+  port_.remote_answer = RemoteAnswer::kAsked;
   Lease lease = Open();
   EXPECT_EQ(Acquire(lease, kLong).state, State::kLoading) << "until it has answered";
   EXPECT_EQ(port_.started(), 0u);
@@ -103,14 +103,14 @@ TEST_F(RemoteTierTest, ItIsAskedForWhatOtherTiersLack) {
   EXPECT_EQ(port_.asked[0], KeyOf(kSecond));
   EXPECT_EQ(port_.asked[4], KeyOf(kLong));
   PutRemote(kLong, 3);
-  port_.remote_asks = false;
+  port_.remote_answer = RemoteAnswer::kKnown;
   EXPECT_EQ(Acquire(lease, kLong).state, State::kLoading);
   EXPECT_EQ(port_.started(), 3u) << "one of the disk, two of the remote tier";
 }
 
 TEST_F(RemoteTierTest, ItIsNotAskedForAFewBlocks) {
   Make({.blocks = 8, .remote = true});
-  port_.remote_asks = true;
+  port_.remote_answer = RemoteAnswer::kAsked;
   Lease lease = Open();
   EXPECT_EQ(Acquire(lease, kSecond).state, State::kReady);
   EXPECT_EQ(port_.questions, 0);
@@ -118,7 +118,7 @@ TEST_F(RemoteTierTest, ItIsNotAskedForAFewBlocks) {
 
 TEST_F(RemoteTierTest, AnAnswerThatDoesNotComeIsNotWaitedForLong) {
   Make({.blocks = 8, .remote = true});
-  port_.remote_asks = true;
+  port_.remote_answer = RemoteAnswer::kAsked;
   const Computing fast(0.001), slow(1);  // seconds for a token
   PollAt(10);
   Lease lease = Open();
@@ -176,6 +176,124 @@ TEST_F(RemoteTierTest, AFailedLoadIsComputed) {
   Compute(lease, kFirst);
 }
 
+// --- Blocks that another daemon computes ---
+
+class ElsewhereTest : public RemoteTierTest {
+ protected:
+  // A lease that waits for another daemon, since time 10.
+  Lease Wait(const Tokens& tokens) {
+    Make({.blocks = 16, .remote = true});
+    port_.remote_answer = RemoteAnswer::kComputed;
+    PollAt(10);
+    Lease lease = Open();
+    EXPECT_EQ(AcquireWith(lease, tokens, compute_).state, State::kLoading);
+    EXPECT_TRUE(cache_->waits_for_tiers());
+    return lease;
+  }
+  // The state after a poll at that time.
+  State At(double seconds, Lease& lease, const Tokens& tokens) {
+    PollAt(seconds);
+    return AcquireWith(lease, tokens, compute_).state;
+  }
+  const Computing compute_{0.5};  // seconds for a token, and for a step
+};
+
+TEST_F(ElsewhereTest, ItIsWaitedForNoLongerThanComputingTakes) {
+  Lease lease = Wait(kLong);  // 6 seconds, and a step
+  EXPECT_EQ(At(16.4, lease, kLong), State::kLoading);
+  EXPECT_EQ(At(16.6, lease, kLong), State::kReady);
+  ASSERT_EQ(port_.remote_ends.size(), 1u);
+  EXPECT_EQ(port_.remote_ends[0].end, RemoteEnd::kWaitedInVain);
+  EXPECT_EQ(port_.remote_ends[0].asker, port_.asker);
+  const int questions = port_.questions;
+  Compute(lease, kLong);
+  EXPECT_EQ(port_.questions, questions) << "it asks no more";
+}
+
+TEST_F(ElsewhereTest, WhatComesIsLoadedAndWaitedOn) {
+  Lease lease = Wait(kLong);
+  PutRemote(kLong, 2);
+  EXPECT_EQ(At(14, lease, kLong), State::kLoading);
+  ASSERT_EQ(port_.held().size(), 2u) << "what has come is loaded";
+  End(kSecond, kOk, {2, 2});
+  End(kFirst, kOk, {1, 1});
+  EXPECT_EQ(At(14, lease, kLong), State::kLoading);
+  EXPECT_EQ(lease.ready(), 4);
+  EXPECT_EQ(port_.started(), 2u);
+  EXPECT_EQ(At(18.4, lease, kLong), State::kLoading) << "4 seconds and a step from the last block on";
+  PutRemote(kLong, 5);
+  EXPECT_EQ(At(18.4, lease, kLong), State::kLoading);
+  for (int n = 5; n > 2; --n) End(Tokens(kLong.begin(), kLong.begin() + 2 * n), kOk, {n, n});
+  EXPECT_EQ(At(18.5, lease, kLong), State::kLoading) << "for the last block too";
+  EXPECT_EQ(lease.ready(), 10);
+  EXPECT_EQ(At(20.1, lease, kLong), State::kReady);
+  EXPECT_EQ(AcquireWith(lease, kLong, compute_).until, 12);
+}
+
+TEST_F(ElsewhereTest, BlocksThatTrickleAreNotWaitedForForever) {
+  Lease lease = Wait(kLong);
+  double now = 10;
+  for (size_t n = 1; n <= 3; ++n) {
+    now += 4;
+    PutRemote(kLong, n);
+    ASSERT_EQ(At(now, lease, kLong), State::kLoading);
+    const auto token = static_cast<TokenId>(n);
+    if (n < 3) End(Tokens(kLong.begin(), kLong.begin() + static_cast<int>(2 * n)), kOk, {token, token});
+  }
+  End({1, 1, 2, 2, 3, 3}, kOk, {3, 3});
+  EXPECT_EQ(At(22.1, lease, kLong), State::kReady) << "twice what computing takes";
+}
+
+TEST_F(ElsewhereTest, WhenNobodyComputesItAnyMoreItIsComputed) {
+  Lease lease = Wait(kLong);
+  PutRemote(kLong, 1);
+  port_.remote_answer = RemoteAnswer::kKnown;
+  EXPECT_EQ(At(11, lease, kLong), State::kLoading) << "what has come";
+  End(kFirst, kOk, {1, 1});
+  EXPECT_EQ(At(11, lease, kLong), State::kReady);
+  EXPECT_EQ(lease.ready(), 2);
+  EXPECT_FALSE(cache_->waits_for_tiers());
+  Compute(lease, kLong);
+  ASSERT_EQ(port_.remote_ends.size(), 1u);
+  EXPECT_EQ(port_.remote_ends[0].end, RemoteEnd::kOver);
+  EXPECT_EQ(port_.remote_ends[0].computed, 6u);
+}
+
+TEST_F(ElsewhereTest, WhatOthersWaitForGoesThereAtOnce) {
+  Make({.blocks = 16, .remote = true});
+  port_.remote_answer = RemoteAnswer::kKnown;
+  Lease lease = Open();
+  EXPECT_EQ(AcquireWith(lease, kLong, compute_).state, State::kReady);
+  Compute(lease, kSecond);
+  Poll();
+  EXPECT_EQ(port_.started(), 0u) << "nobody waits";
+  port_.wanted_askers.insert(port_.asker);
+  Poll();
+  EXPECT_EQ(port_.started(), 2u) << "what was computed before";
+  Compute(lease, Tokens(kLong.begin(), kLong.begin() + 6));
+  Poll();
+  EXPECT_EQ(port_.started(), 3u);
+  for (const auto& held : port_.held()) EXPECT_EQ(held.to, Tier::kRemote);
+  port_.EndAll();
+  Compute(lease, kLong);
+  lease.Release();
+  Poll();
+  EXPECT_EQ(port_.started(), 6u) << "also after the end of the request";
+  SpillAll();
+  EXPECT_EQ(port_.started(), 6u) << "each block once";
+  EXPECT_EQ(cache_->pending_disk_blocks(), 0u);
+}
+
+TEST_F(ElsewhereTest, BesideADiskItGoesToBoth) {
+  Make({.blocks = 16, .disk = true, .remote = true});
+  port_.wanted_askers.insert(0);  // --remote-write-through
+  Serve(kFirst);
+  SpillAll();
+  EXPECT_TRUE(port_.records.contains(KeyOf(kFirst)));
+  EXPECT_TRUE(port_.remote_known.contains(KeyOf(kFirst)));
+  EXPECT_EQ(port_.started(), 2u);
+}
+
 // --- StackedTransfers ---
 
 class StackedTransfersTest : public TierTransfersTest {
@@ -194,7 +312,7 @@ class StackedTransfersTest : public TierTransfersTest {
         std::make_unique<TierTransfers>(
             std::move(options), &remote_,
             TierTransfers::Executors{.loads = &loads_, .spills = &spills_, .copies = &copies_}),
-        [this](std::span<const BlockKey> keys) { return keys.size() == 1 && finds_; });
+        std::make_shared<Directory>());
   }
   TransferResult RunOne(const Transfer& transfer) {
     stacked_->Start(transfer);
@@ -210,8 +328,21 @@ class StackedTransfersTest : public TierTransfersTest {
     return of[static_cast<size_t>(tier)];
   }
 
+  // Says of which asker it was told.
+  class Directory final : public RemoteDirectory {
+   public:
+    RemoteAnswer Find(const RemoteQuestion& question) override {
+      asker_ = question.asker;
+      return RemoteAnswer::kComputed;
+    }
+    bool IsWanted(uint64_t asker) const override { return asker == asker_; }
+    void End(uint64_t asker, size_t, RemoteEnd) override { asker_ = asker == asker_ ? 0 : asker_; }
+
+   private:
+    uint64_t asker_ = 0;
+  };
+
   FailingStore remote_;
-  bool finds_ = true;
   std::unique_ptr<StackedTransfers> stacked_;
 };
 
@@ -259,9 +390,10 @@ TEST_F(StackedTransfersTest, DropsInBothAndAsksTheRemoteOne) {
   EXPECT_EQ(RunOne(Of(Tier::kDevice, Tier::kRemote, 1, kNoBlock)), kOk);
   EXPECT_EQ(RunOne(Of(Tier::kDevice, Tier::kDisk, 1, kNoBlock)), kOk);
   const BlockKey key = ChildKey(kRoot, kTokens);
-  EXPECT_TRUE(stacked_->FindOnRemote(std::span(&key, 1)));
-  finds_ = false;
-  EXPECT_FALSE(stacked_->FindOnRemote(std::span(&key, 1)));
+  EXPECT_EQ(stacked_->FindOnRemote({.keys = std::span(&key, 1), .asker = 5}), RemoteAnswer::kComputed);
+  EXPECT_TRUE(stacked_->IsWantedOnRemote(5));
+  stacked_->EndRemote(5, 1, RemoteEnd::kOver);
+  EXPECT_FALSE(stacked_->IsWantedOnRemote(5));
   stacked_->Drop(key);
   RunAll();
   EXPECT_FALSE(OnRemote());

@@ -44,7 +44,6 @@ TEST(OptionTable, NamesAreUniqueAndEveryDefaultIsInRange) {
     EXPECT_TRUE(names.insert(spec.name).second) << spec.name;
     EXPECT_THAT(std::string(spec.help), Not(IsEmpty())) << spec.name;
   }
-  for (const std::string_view name : UnimplementedOptions()) EXPECT_FALSE(names.contains(name)) << name;
   EXPECT_TRUE(BuildOptions({}).ok());
 }
 
@@ -158,14 +157,6 @@ TEST(CommandLine, UnknownNamesAreRejectedWithTheNearestName) {
   EXPECT_THAT(Fault({"serve", "--model", "m", "--threads", "1", "--threads", "2"}),
               HasSubstr("--threads is given twice"));
   EXPECT_THAT(Fault({"serve"}), HasSubstr("--model (or PREFIXD_MODEL"));
-}
-
-TEST(CommandLine, UnimplementedNamesAreRejected) {
-  for (const std::string_view name : UnimplementedOptions()) {
-    const std::string flag = "--" + std::string(name), variable = VariableName(name) + "=1";
-    EXPECT_THAT(Fault({"serve", "--model", "m", flag.c_str(), "1"}), HasSubstr(flag + " is not implemented"));
-    EXPECT_THAT(Fault({"serve", "--model", "m"}, {variable.c_str()}), HasSubstr("is not implemented"));
-  }
 }
 
 TEST(CommandLine, ConvertIsParsed) {

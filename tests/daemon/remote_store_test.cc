@@ -75,9 +75,9 @@ TEST_F(RemoteStoreTest, WhatOneWritesAnotherFinds) {
   std::vector<BlockKey> keys;
   for (uint64_t n = 0; n < 30; ++n) keys.push_back(Key(n));
   EXPECT_FALSE(b.Contains(Key(0)));
-  EXPECT_TRUE(b.Find(keys)) << "the answer is to come";
+  EXPECT_EQ(b.Find({.keys = keys}), RemoteAnswer::kAsked) << "the answer is to come";
   ASSERT_TRUE(Eventually([&] { return wakes > 0; }));
-  EXPECT_FALSE(b.Find(keys)) << "all that there is is known";
+  EXPECT_EQ(b.Find({.keys = keys}), RemoteAnswer::kKnown) << "all that there is is known";
   EXPECT_TRUE(b.Contains(Key(19)));
   EXPECT_FALSE(b.Contains(Key(20)));
   EXPECT_EQ(*b.Get(Key(7)), std::string(1000, 'r'));
@@ -162,7 +162,7 @@ TEST_F(RemoteStoreTest, AStoreThatIsGoneIsLeftAloneAndTriedAgain) {
   EXPECT_NE(tier.stats().failure, "");
   EXPECT_FALSE(tier.Contains(Key(1)));
   const std::vector<BlockKey> keys{Key(2)};
-  EXPECT_FALSE(tier.Find(keys)) << "nothing is asked";
+  EXPECT_EQ(tier.Find({.keys = keys}), RemoteAnswer::kKnown) << "nothing is asked";
   EXPECT_EQ(tier.Get(Key(1)).status().code(), Code::kUnavailable);
   EXPECT_FALSE(Put(&tier, 3).ok());
   EXPECT_GE(Writes(tier, RemoteWrite::kFailed), 1u);
@@ -180,7 +180,7 @@ TEST_F(RemoteStoreTest, AStoppedStoreWorksAgainWhenItAnswers) {
   RemoteTier tier(std::move(options));
   server.Stop();
   const std::vector<BlockKey> keys{Key(1)};
-  (void)tier.Find(keys);
+  (void)tier.Find({.keys = keys});
   ASSERT_TRUE(Eventually([&] { return !tier.stats().failure.empty(); }));
   server.Continue();
   EXPECT_TRUE(Eventually([&] { return tier.stats().failure.empty(); })) << "it looks by itself";

@@ -52,8 +52,6 @@ FAULTS = {
               ["--older-than is not an option of prefixd; it belongs to prefixd purge"]),
     "json": (ONCE + "--json", 2, ["--json is not an option of prefixd; it belongs to prefixd validate"]),
     "twice serve": (ONCE + "serve", 2, ["'serve' is not an option of prefixd"]),
-    "later flag": (ONCE + "--remote-write-through", 2,
-                   ["--remote-write-through is not implemented in this version"]),
     # values
     "model without": ("serve --model", 2, ["--model has no value: give --model PATH, or --model=PATH"]),
     "flag as value": ("serve --threads --model m", 2, ["--threads has no value: give --threads N"]),
@@ -83,8 +81,6 @@ FAULTS = {
     "variable": ("PREFIXD_THREADS=many " + ONCE, 2, ["PREFIXD_THREADS: 'many' is not a whole number"]),
     "variable's range": ("PREFIXD_MAX_QUEUE=0 " + ONCE, 2,
               ["PREFIXD_MAX_QUEUE: '0' is out of range; it takes"]),
-    "later variable": ("PREFIXD_REMOTE_WRITE_THROUGH=1 " + ONCE, 2,
-                       ["PREFIXD_REMOTE_WRITE_THROUGH is not implemented"]),
     "variable's power": ("PREFIXD_BLOCK_TOKENS=24 " + ONCE, 2, ["PREFIXD_BLOCK_TOKENS: 24 is not a power"]),
     # the file
     "no file": (ONCE + "--config /nowhere.toml", 2,

@@ -59,7 +59,6 @@ def test_every_unsupported_field_is_named():
 # Name: (exit code, arguments of `serve`, words that must be both in its error message and in the page).
 FAULTS = {
     "misspelt": (2, ["--modle", "x"], "is not an option of prefixd; did you mean --"),
-    "later": (2, ["--remote-write-through"], "is not implemented in this version of prefixd"),
     "range": (2, ["--threads", "0"], "is out of range; it takes"),
     "number": (2, ["--threads", "two"], "is not a whole number"),
     "file": (2, ["--api-keys", "/nowhere"], "cannot read '"),

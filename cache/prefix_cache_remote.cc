@@ -1,0 +1,124 @@
+// The remote tier, which other daemons use as well: how long a lease waits for it, or for a daemon that
+// computes its blocks, and what is written there at once.
+#include <algorithm>
+
+#include "cache/prefix_cache_impl.h"
+
+namespace prefixd {
+namespace {
+
+// A lease waits so many seconds for the remote tier to say what it has, or such a share of computing it.
+constexpr double kLongestAsk = 0.02;  // when it is not known what computing takes
+constexpr double kAskedShare = 0.02;
+// And for other daemons at most so many times what computing would have taken.
+constexpr double kMostWaited = 2;
+
+}  // namespace
+
+// --- Questions ---
+
+// The answer comes after a round trip: much sooner than the blocks could be computed, or not in time.
+bool PrefixCache::Impl::WaitsForRemote(Lease::State& lease, const Request& request, size_t end) {
+  if (!options.remote || options.load_policy == LoadPolicy::kRecompute || lease.elsewhere.in_vain)
+    return false;
+  RadixTree::Position at = lease.at();
+  bool in_tree = true;
+  size_t first = lease.path.size();  // without KV in other tiers
+  for (; first < end; ++first) {
+    const BlockKey& key = lease.keys->key(first);
+    at.node = in_tree ? tree.FindChild(at, key) : kNoNode;
+    in_tree = at.node != kNoNode;
+    if (!(in_tree && tree.InMemory(at.node)) && !OnDisk(key)) break;
+  }
+  // Of what another daemon computes, the last block is waited for as well.
+  const size_t least = lease.elsewhere.until < 0 ? kLeastSaved : 1;
+  if (end - first < least) return false;
+  if (lease.asker == 0) {
+    lease.asker = ++last_asker;
+    lease.asked_begin = first;
+  }
+  lease.asked_end = end;
+  const auto token = [&](size_t block) { return static_cast<int>(block) * block_tokens; };
+  const double compute = request.compute == nullptr ? 0 : request.compute->Seconds(token(first), token(end));
+  const RemoteAnswer answer =
+      port->FindOnRemote({.keys = lease.keys->keys().first(std::min(end, first + kMostRemoteAsked)),
+                          .first = first,
+                          .seconds = compute,
+                          .asker = lease.asker});
+  if (answer != RemoteAnswer::kAsked) lease.asked = -1;
+  if (answer == RemoteAnswer::kComputed) {
+    const double step = request.compute == nullptr ? 0 : request.compute->StepSeconds();
+    return WaitsForAnother(lease, first, compute, step);
+  }
+  lease.elsewhere.since = -1;
+  if (answer == RemoteAnswer::kKnown) return false;
+  if (lease.asked < 0) lease.asked = seconds;
+  if (options.load_policy == LoadPolicy::kLoad) return true;  // a store that fails ends it
+  return seconds - lease.asked <= (compute == 0 ? kLongestAsk : kAskedShare * compute);
+}
+
+// `block` is the number of the next one that no other tier has, and all from there on take `compute` seconds.
+// While the other daemon works, blocks come at least as fast as this one would have computed them, a step
+// later. What has come is loaded first.
+bool PrefixCache::Impl::WaitsForAnother(Lease::State& lease, size_t block, double compute, double step) {
+  Lease::State::Elsewhere& wait = lease.elsewhere;
+  if (wait.until < 0) wait.until = seconds + kMostWaited * compute;
+  if (OnRemote(lease.keys->key(block))) {
+    wait.since = -1;
+    return false;
+  }
+  if (wait.since < 0 || wait.block != block) {
+    wait.since = seconds;
+    wait.block = block;
+  }
+  if (seconds <= std::min(wait.since + compute + step, wait.until)) return true;
+  wait.since = -1;
+  wait.in_vain = true;
+  EndRemote(lease, RemoteEnd::kWaitedInVain);
+  return false;
+}
+
+void PrefixCache::Impl::EndRemote(Lease::State& lease, RemoteEnd end) {
+  if (lease.asker == 0) return;
+  port->EndRemote(lease.asker, lease.path.size(), end);
+  lease.asker = 0;
+}
+
+// --- What is written at once ---
+
+bool PrefixCache::Impl::IsBoundForRemote(NodeId node) const {
+  return IsReadable(node) && !IsPartial(node) && !IsPurged(node) && !OnRemote(tree.key(node));
+}
+
+void PrefixCache::Impl::QueueRemote(NodeId node) {
+  if (!IsBoundForRemote(node) || !remote_spills.keys.insert(tree.key(node)).second) return;
+  ForgetSpillsInTime();
+  ++pending_disk_blocks;
+  remote_spills.spills.push_back({node, tree.key(node), /*to_disk=*/true});
+}
+
+void PrefixCache::Impl::QueueWanted() {
+  for (Lease::State* lease : leases) {
+    if (lease->asker == 0 || lease->wanted || !port->IsWantedOnRemote(lease->asker)) continue;
+    lease->wanted = true;
+    // Whoever waits may lack all of the segment.
+    for (size_t i = lease->asked_begin / kRemoteSegment * kRemoteSegment; i < lease->path.size(); ++i)
+      QueueRemote(lease->path[i]);
+  }
+}
+
+void PrefixCache::Impl::StartRemoteSpills(size_t most) {
+  while (spills.size() < most && running.size() < options.max_transfers && !remote_spills.empty()) {
+    const auto [node, key, to_disk] = remote_spills.spills.front();
+    const bool is_there = tree.Contains(node) && tree.key(node) == key;
+    if (is_there && (!MaySpill(node) || spills.contains(node))) return;  // until what runs has ended
+    remote_spills.spills.pop_front();
+    remote_spills.keys.erase(key);
+    --pending_disk_blocks;
+    if (!is_there || IsLoading(node) || !IsBoundForRemote(node)) continue;
+    const Tier from = tree.block(node, Tier::kHost) != kNoBlock ? Tier::kHost : Tier::kDevice;
+    StartTransfer(node, from, Tier::kRemote, kNoBlock);
+  }
+}
+
+}  // namespace prefixd
