@@ -17,13 +17,22 @@ namespace {
 // More jobs than the cache ever starts at once, and room for deletions.
 constexpr size_t kQueuedJobs = 1024;
 
+// All records of a segment are of one model, and have as many tokens.
+void AddOtherModel(const SegmentDirectory& directory, OtherModels* others) {
+  if (directory.entries.empty()) return;
+  const DecodedHead first = DecodeRecordHead(std::as_bytes(std::span(directory.entries.front().head)));
+  if (first.defect != RecordDefect::kNone || first.head.token_count > OtherModels::kMostBlockTokens) return;
+  std::vector<BlockKey> keys;
+  for (const DirectoryEntry& entry : directory.entries) keys.push_back(entry.key);
+  others->Add(directory.group, static_cast<int>(first.head.token_count), keys);
+}
+
 }  // namespace
 
-Result<std::unique_ptr<Tiers>> Tiers::Create(const TierPlan& plan, const KvLayout& layout, uint32_t blocks,
+Result<std::unique_ptr<Tiers>> Tiers::Create(const TierPlan& plan, const KvLayout& layout,
                                              const BlockKey& fingerprint, std::vector<OwnerShare> shares,
-                                             Backend* backend, const Clock* clock,
-                                             const MemoryProgress& progress,
-                                             std::function<void(const BlockKey&)> on_dropped) {
+                                             Backend* backend,
+                                             const Clock* clock, const MemoryProgress& progress) {
   std::unique_ptr<Tiers> tiers(new Tiers());
   tiers->layout_ = layout;
   tiers->codec_ = plan.disk.codec;
@@ -37,21 +46,20 @@ Result<std::unique_ptr<Tiers>> Tiers::Create(const TierPlan& plan, const KvLayou
          {"blocks", plan.host_blocks}});
   }
   if (plan.disk.on) {
-    tiers->drops_ = std::make_shared<DropLog>(RememberedDrops(blocks));
-    DiskStoreOptions store{.path = plan.disk.dir,
-                           .capacity = plan.disk.capacity,
-                           .group = fingerprint,
-                           .max_age_seconds = plan.disk.max_age_seconds,
-                           .retained_percent = plan.disk.retained_percent,
-                           .shares = std::move(shares),
-                           .clock = clock,
-                           .on_drop =
-                               [drops = tiers->drops_, on_dropped](const BlockKey& key, DropReason reason) {
-                                 drops->Add(key, reason);
-                                 if (on_dropped) on_dropped(key);
-                               },
-                           .observer = DiskObserver(plan.disk.dir)};
-    tiers->on_dropped_ = std::move(on_dropped);
+    tiers->drops_ = std::make_shared<DropQueue>();
+    DiskStoreOptions store{
+        .path = plan.disk.dir,
+        .capacity = plan.disk.capacity,
+        .group = fingerprint,
+        .max_age_seconds = plan.disk.max_age_seconds,
+        .retained_percent = plan.disk.retained_percent,
+        .shares = std::move(shares),
+        .clock = clock,
+        .on_drop = [drops = tiers->drops_](const BlockKey& key,
+                                           DropReason reason) { drops->Add(key, reason); },
+        .on_foreign = [others = &tiers->other_models_](
+                          const SegmentDirectory& directory) { AddOtherModel(directory, others); },
+        .observer = DiskObserver(plan.disk.dir)};
     Result<std::unique_ptr<DiskTier>> disk = DiskTier::Create(std::move(store));
     if (!disk.ok()) return disk.status().WithContext("disk-cache-dir");
     tiers->disk_ = *std::move(disk);
@@ -104,7 +112,7 @@ Status Tiers::DeleteFrom(BlockStore* store, const std::function<bool(const Recor
     failure = store->Delete(key);
     if (!failure.ok()) return false;
     ++*deleted;
-    if (on_dropped_ && store == disk_.get()) on_dropped_(key);
+    if (store == disk_.get()) drops_->Add(key, std::nullopt);
     return true;
   };
   const Status scanned = store == remote_.get() ? remote_->ScanUntil(visit, &stop) : store->Scan(visit);

@@ -72,7 +72,10 @@ struct DiskStoreOptions {
   int retained_percent = 25;            // of the capacity: as many bytes of records can be kept
   std::vector<OwnerShare> shares = {};  // until SetShares
   const Clock* clock = nullptr;
-  DropListener on_drop;              // may be empty
+  DropListener on_drop;  // may be empty
+  // Called, on any thread, when the directory of a segment of another group is read; may be empty. It must
+  // not call the store.
+  std::function<void(const SegmentDirectory&)> on_foreign = nullptr;
   FileObserver* observer = nullptr;  // may be null
 };
 

@@ -39,9 +39,15 @@ class HeldTransfers final : public TransferPort {
     asked.assign(keys.begin(), keys.end());
     return remote_asks;
   }
-  std::optional<DropReason> WhyLost(const BlockKey& key) const override {
-    const auto loss = losses.find(key);
-    return loss == losses.end() ? std::nullopt : std::optional(loss->second);
+  bool TakeDrops(std::vector<RecordDrop>* taken) override {
+    taken->insert(taken->end(), dropped.begin(), dropped.end());
+    dropped.clear();
+    return !std::exchange(forgot_drops, false);
+  }
+  // The store drops a record by itself.
+  void LoseRecord(const BlockKey& key, DropReason reason) {
+    records.erase(key);
+    dropped.push_back({key, reason});
   }
   const TransferStats& stats() const override { return stats_; }
   bool KeepOnDisk(const BlockKey& key, const DiskRetention& retention) override {
@@ -96,12 +102,13 @@ class HeldTransfers final : public TransferPort {
     while (!held_.empty()) End(held_.front().key);
   }
 
-  std::set<BlockKey> records;             // on the disk tier
-  std::set<BlockKey> remote_known;        // in the remote tier, as far as is known
-  bool remote_asks = false;               // what FindOnRemote says
-  int questions = 0;                      // calls of FindOnRemote
-  std::vector<BlockKey> asked;            // of the last one
-  std::map<BlockKey, DropReason> losses;  // what WhyLost says
+  std::set<BlockKey> records;       // on the disk tier
+  std::set<BlockKey> remote_known;  // in the remote tier, as far as is known
+  bool remote_asks = false;         // what FindOnRemote says
+  int questions = 0;                // calls of FindOnRemote
+  std::vector<BlockKey> asked;      // of the last one
+  std::vector<RecordDrop> dropped;  // what TakeDrops brings next
+  bool forgot_drops = false;
   std::map<BlockKey, DiskRetention> kept;
   size_t most_kept = SIZE_MAX;
   int drops = 0;            // calls of Drop
