@@ -59,8 +59,9 @@ Result<LoadedEngine> Load(const Options& options, const ServePlan& plan, const C
   PREFIXD_ASSIGN_OR_RETURN(loaded.events, KvEvents::Bind(options, engine.fingerprint));
   if (loaded.events != nullptr) engine.residency = loaded.events->listener();
   const uint64_t host_bytes = plan.tiers.host_blocks * uint64_t{layout.BlockBytes()};
+  const ChatTemplate* const chat = loaded.model->chat_template.get();
   Result<std::unique_ptr<Tiers>> tiers =
-      Tiers::Create(plan.tiers, layout, engine.fingerprint,
+      Tiers::Create(plan.tiers, layout, engine.fingerprint, chat == nullptr ? "" : chat->source(),
                     DiskSharesOf(plan.api_keys, engine.fingerprint), loaded.backend.get(), clock,
                     ReportLoad(LoadPart::kHostCache, host_bytes, draws, clock));
   if (!tiers.ok()) {
@@ -92,6 +93,17 @@ Result<LoadedEngine> Load(const Options& options, const ServePlan& plan, const C
 }
 
 }  // namespace
+
+void LoadedEngine::Describe(ApiContext* context) const {
+  if (events != nullptr) context->kv_events = events->source();
+  context->tokenizer = model->tokenizer.get();
+  context->chat_template = model->chat_template.get();
+  context->has_other_template = tiers->HasOtherTemplate();
+  context->eos = model->eos;
+  context->bos = model->bos;
+  context->vocab_size = model->config.vocab;
+  context->fingerprint = "fp_" + ToHex(engine->options().fingerprint).substr(0, 12);
+}
 
 void LoadedEngine::SetTenants(const std::vector<ApiKey>& keys) {
   engine->SetTenants(TenantCachesOf(keys));

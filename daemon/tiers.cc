@@ -9,6 +9,7 @@
 #include "cache/stacked_transfers.h"
 #include "daemon/disk_observer.h"
 #include "daemon/limit_table.h"
+#include "hashing/checksum.h"
 #include "kernels/finite.h"
 
 namespace prefixd {
@@ -16,6 +17,8 @@ namespace {
 
 // More jobs than the cache ever starts at once, and room for deletions.
 constexpr size_t kQueuedJobs = 1024;
+
+constexpr std::string_view kTemplate = "template ";  // the beginning of a note
 
 // All records of a segment are of one model, and have as many tokens.
 void AddOtherModel(const SegmentDirectory& directory, OtherModels* others) {
@@ -30,8 +33,8 @@ void AddOtherModel(const SegmentDirectory& directory, OtherModels* others) {
 }  // namespace
 
 Result<std::unique_ptr<Tiers>> Tiers::Create(const TierPlan& plan, const KvLayout& layout,
-                                             const BlockKey& fingerprint, std::vector<OwnerShare> shares,
-                                             Backend* backend,
+                                             const BlockKey& fingerprint, std::string_view chat_template,
+                                             std::vector<OwnerShare> shares, Backend* backend,
                                              const Clock* clock, const MemoryProgress& progress) {
   std::unique_ptr<Tiers> tiers(new Tiers());
   tiers->layout_ = layout;
@@ -47,10 +50,13 @@ Result<std::unique_ptr<Tiers>> Tiers::Create(const TierPlan& plan, const KvLayou
   }
   if (plan.disk.on) {
     tiers->drops_ = std::make_shared<DropQueue>();
+    tiers->note_ =
+        std::string(kTemplate) + ToHex({.low = Checksum(std::as_bytes(std::span(chat_template)))}).substr(16);
     DiskStoreOptions store{
         .path = plan.disk.dir,
         .capacity = plan.disk.capacity,
         .group = fingerprint,
+        .note = tiers->note_,
         .max_age_seconds = plan.disk.max_age_seconds,
         .retained_percent = plan.disk.retained_percent,
         .shares = std::move(shares),
@@ -82,6 +88,11 @@ Result<std::unique_ptr<Tiers>> Tiers::Create(const TierPlan& plan, const KvLayou
   const bool submitted = tiers->spills_->TrySubmit(RunInBackground);
   PREFIXD_CHECK(submitted);
   return tiers;
+}
+
+bool Tiers::HasOtherTemplate() const {
+  const std::optional<std::string> before = disk_ == nullptr ? std::nullopt : disk_->note_before();
+  return before && before->starts_with(kTemplate) && *before != note_;
 }
 
 Result<uint64_t> Tiers::DeleteRecords(const std::function<bool(const RecordHead&)>& matches,

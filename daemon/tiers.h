@@ -7,6 +7,8 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -26,18 +28,21 @@ namespace prefixd {
 class Tiers {
  public:
   // `shares` are what tenants may have of the disk cache until SetShares. `backend` and `clock` must outlive
-  // the result. `progress` is that of Backend::AllocateHostKv.
+  // the result. `progress` is that of Backend::AllocateHostKv. `chat_template` is the source of the chat
+  // template, empty if there is none.
   // kInvalidArgument and kUnavailable: the directory of the disk cache cannot be used; kResourceExhausted: no
   // memory for the host tier.
   static Result<std::unique_ptr<Tiers>> Create(const TierPlan& plan, const KvLayout& layout,
-                                               const BlockKey& fingerprint, std::vector<OwnerShare> shares,
-                                               Backend* backend,
+                                               const BlockKey& fingerprint, std::string_view chat_template,
+                                               std::vector<OwnerShare> shares, Backend* backend,
                                                const Clock* clock, const MemoryProgress& progress);
 
   // For Engine::Create; empty when there is no lower tier.
   LowerTiers lower_tiers();
   // What the directory of the disk cache has of other models.
   const OtherModels* other_models() const { return &other_models_; }
+  // Whether the daemon that had this directory before had another chat template.
+  bool HasOtherTemplate() const;
   DiskTierStats disk() const { return disk_ == nullptr ? DiskTierStats() : disk_->stats(); }
   RemoteTierStats remote() const { return remote_ == nullptr ? RemoteTierStats() : remote_->stats(); }
   // Seconds to load a block from the remote tier, measured now; 0: not known. Waits for it.
@@ -71,6 +76,7 @@ class Tiers {
   std::unique_ptr<KvCopier> copier_;  // null: the host uses the memory of device blocks directly
   std::shared_ptr<DropQueue> drops_;  // null: there is no disk tier
   OtherModels other_models_;
+  std::string note_;  // for the next daemon that opens the directory: which chat template this one has
   std::unique_ptr<DiskTier> disk_;
   CodecChoice remote_codec_;
   std::unique_ptr<RemoteTier> remote_;

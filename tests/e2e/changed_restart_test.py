@@ -1,5 +1,5 @@
 """What a miss is explained by after a restart over the same disk cache with something changed: another model,
-or the same model in another form."""
+the same model in another form, or another chat template."""
 
 import json
 
@@ -12,6 +12,8 @@ from tiers_test import BLOCK, CONTEXT, wait_until_spilled
 KEYS = {"alice": "sk-alice-0123456789", "bob": "sk-bob-0123456789ab"}
 PROMPT, NEW = [7] * 100, [8] * 100
 WHOLE = 100 // BLOCK * BLOCK
+TALK = [{"role": "system", "content": "You answer in few words, and you never say more than you are asked."},
+        {"role": "user", "content": "Which port does the cache use when nothing else is said?"}]
 
 
 @pytest.fixture
@@ -87,4 +89,41 @@ def test_a_prompt_is_the_other_models_as_far_as_it_had_it(options):
     with started((*options, "--kv-dtype", "f16")) as daemon:
         told = complete(daemon, "alice", PROMPT)
         assert told["miss_tokens"] == {"other_model": 32, "never_seen": WHOLE - 32, "block_tail": 100 - WHOLE}
+        stop(daemon)
+
+
+def chat(daemon, messages):
+    return json.loads(post(daemon, "/v1/chat/completions", "alice", messages=messages))
+
+
+TEMPLATE = ("{{- bos_token }}{%- for message in messages %}{{- '<|im_start|>' + message['role'] + '\\n' + "
+            "message['content'] + '<|im_end|>END' }}{%- endfor %}"
+            "{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{%- endif %}")
+
+
+def test_a_changed_chat_template_says_so(options, tmp_path):
+    """The first message is found, up to the block in which the template begins to write otherwise."""
+    fill(options, lambda daemon: chat(daemon, TALK))
+    file = tmp_path / "chat.jinja"
+    file.write_text(TEMPLATE.replace("END", "\\n\\n"))
+    changed = (*options, "--chat-template", file)
+    with started(changed) as daemon:
+        told = chat(daemon, TALK)
+        miss = told["first_miss"]
+        assert miss["reason"] == "never_seen" and told["cached_tokens"] > 0
+        assert miss["message"] == 0 and miss["character"] is not None, "it left the cache near the end of it"
+        assert told["template_changed"] > 0
+        assert "another chat template" in told["explanation"]
+        answered = [*TALK, {"role": "assistant", "content": "8080"}, {"role": "user", "content": "Why?"}]
+        told = chat(daemon, answered)
+        assert told["template_changed"] is None, "this template wrote the conversation before"
+        assert complete(daemon, "alice", NEW)["template_changed"] is None, "no chat"
+        stop(daemon)
+    with started(changed) as daemon:
+        told = chat(daemon, [{"role": "user", "content": "Something new. " * 20}])
+        assert told["template_changed"] is None and told["first_miss"]["reason"] == "never_seen", told
+        stop(daemon)
+    with started(options) as daemon:  # back again: what was computed under it is found
+        told = chat(daemon, TALK)
+        assert told["first_miss"]["reason"] == "block_tail" and told["template_changed"] is None, told
         stop(daemon)
