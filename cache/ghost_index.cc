@@ -6,17 +6,15 @@
 
 namespace prefixd {
 
-GhostIndex::Added GhostIndex::Add(NodeId node, double seconds) {
+GhostIndex::Added GhostIndex::Add(NodeId node) {
   if (capacity_ == 0) return {.forgotten = node};
   Added added{.slot = next_};
   PREFIXD_CHECK(node != kNoNode);
   if (next_ == ring_.size()) {
     ring_.push_back(node);
-    times_.push_back(static_cast<float>(seconds));
   } else {
     added.forgotten = ring_[next_];
     ring_[next_] = node;
-    times_[next_] = static_cast<float>(seconds);
   }
   if (added.forgotten == kNoNode) ++size_;
   next_ = (next_ + 1) % capacity_;

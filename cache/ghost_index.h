@@ -22,17 +22,14 @@ class GhostIndex {
     uint32_t slot = 0;           // the node's place, which Remove and Contains require; the caller keeps it
     NodeId forgotten = kNoNode;  // the node that gave way, if any
   };
-  // Adds a node, which must not be in the index. With a capacity of 0 the node itself is forgotten. `seconds`
-  // is the time now.
-  Added Add(NodeId node, double seconds = 0);
+  // Adds a node, which must not be in the index. With a capacity of 0 the node itself is forgotten.
+  Added Add(NodeId node);
   void Remove(NodeId node, uint32_t slot);
   bool Contains(NodeId node, uint32_t slot) const { return slot < ring_.size() && ring_[slot] == node; }
-  // When the node in the slot was added, to within a second in the first months of the clock.
-  double added_at(uint32_t slot) const { return static_cast<double>(times_[slot]); }
   size_t size() const { return size_; }
-  size_t MemoryBytes() const { return ring_.capacity() * sizeof(NodeId) + times_.capacity() * sizeof(float); }
-  // The vectors grow.
-  static size_t MaxMemoryBytes(size_t capacity) { return 2 * capacity * (sizeof(NodeId) + sizeof(float)); }
+  size_t MemoryBytes() const { return ring_.capacity() * sizeof(NodeId); }
+  // The vector grows.
+  static size_t MaxMemoryBytes(size_t capacity) { return 2 * capacity * sizeof(NodeId); }
 
   void CheckInvariants() const;
 
@@ -42,7 +39,6 @@ class GhostIndex {
   uint32_t next_ = 0;  // the slot of the next Add
   size_t size_ = 0;
   std::vector<NodeId> ring_;  // by slot; kNoNode: the node was removed
-  std::vector<float> times_;  // by slot: seconds of the Add
 };
 
 }  // namespace prefixd

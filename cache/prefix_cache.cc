@@ -9,13 +9,6 @@
 
 namespace prefixd {
 
-std::string_view MissReasonName(MissReason reason) {
-  static constexpr std::array<std::string_view, kMissReasons> kNames = {
-      "never_seen",   "evicted_device", "evicted_host", "evicted_disk", "evicted_remote",    "block_tail",
-      "other_tenant", "expired",        "corrupt",      "load_slower",  "template_diverged", "disabled"};
-  return kNames.at(static_cast<size_t>(reason));
-}
-
 PrefixCache::PrefixCache(Options options, DeviceCopier* copier, TransferPort* port)
     : impl_(std::make_unique<Impl>(std::move(options), copier, port)) {}
 
@@ -45,7 +38,7 @@ PrefixCache::Acquired PrefixCache::Acquire(Lease& lease, std::span<const TokenId
 }
 
 std::vector<PrefixCache::MissRun> PrefixCache::ExplainMisses(const Lease& lease,
-                                                             std::span<const TokenId> tokens) const {
+                                                             std::span<const TokenId> tokens) {
   PREFIXD_CHECK(lease.open());
   return impl_->ExplainMisses(*lease.state_, tokens);
 }
@@ -97,7 +90,8 @@ PrefixCache::PurgedNames PrefixCache::TakePurgedNames() { return std::move(impl_
 PrefixCache::Purged PrefixCache::EndPurge() { return impl_->EndPurge(); }
 size_t PrefixCache::nodes() const { return impl_->tree.size(); }
 size_t PrefixCache::memory_bytes() const {
-  size_t bytes = impl_->tree.MemoryBytes() + impl_->ghosts.MemoryBytes() + impl_->times.MemoryBytes();
+  size_t bytes = impl_->tree.MemoryBytes() + impl_->ghosts.MemoryBytes() + impl_->times.MemoryBytes() +
+                 impl_->losses.MemoryBytes();
   for (const Tier tier : {Tier::kDevice, Tier::kHost}) bytes += impl_->pool(tier).MemoryBytes();
   return bytes;
 }
@@ -110,7 +104,7 @@ size_t PrefixCache::MaxMemoryBytes(const Options& options) {
   const size_t nodes = in_memory + ghosts + (options.disk || options.remote ? options.max_transfers : 0) + 1;
   return RadixTree::MaxMemoryBytes(options.block_tokens, in_memory, nodes) +
          GhostIndex::MaxMemoryBytes(ghosts) + UseTimes::MaxMemoryBytes() +
-         BlockPool::MaxMemoryBytes(in_memory) +
+         LossLog::MaxMemoryBytes(MostLosses(options)) + BlockPool::MaxMemoryBytes(in_memory) +
          Retention::MaxMemoryBytes(MostKept(options, options.blocks) +
                                    MostKept(options, options.host_blocks)) +
          (options.disk ? in_memory * kDiskKeptBytes : 0) + SessionHints::MaxMemoryBytes(MostHints(options)) +

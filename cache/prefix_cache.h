@@ -49,6 +49,7 @@
 #include "base/types.h"
 #include "cache/block_keys.h"
 #include "cache/load_planner.h"
+#include "cache/miss_reason.h"
 #include "cache/prefix_scan.h"
 #include "cache/residency_listener.h"
 #include "cache/retention.h"
@@ -59,24 +60,6 @@
 #include "hashing/block_key.h"
 
 namespace prefixd {
-
-// Why a prompt token had to be computed. The metric of misses has its labels in the same order.
-enum class MissReason : uint8_t {
-  kNeverSeen,
-  kEvictedDevice,
-  kEvictedHost,
-  kEvictedDisk,
-  kEvictedRemote,
-  kBlockTail,  // after the last full block of the prompt, or a cached block beyond Acquire's limit
-  kOtherTenant,
-  kExpired,
-  kCorrupt,     // its only copy was damaged
-  kLoadSlower,  // it was left in a lower tier, or could not be read from there
-  kTemplateDiverged,
-  kDisabled,  // Options::reuse is false, or the lease was opened with Reads::kNo
-};
-inline constexpr int kMissReasons = 12;
-std::string_view MissReasonName(MissReason reason);  // "never_seen", ...
 
 // Counters, which only grow. The gauges, such as free_blocks(), are members of PrefixCache.
 struct PrefixCacheStats {
@@ -109,8 +92,8 @@ struct PrefixCacheStats {
   Ages age_at_eviction{LatencyHistogram(kAgeBounds), LatencyHistogram(kAgeBounds)};
 };
 
-// To explain misses and to inform eviction, the cache remembers the nodes that lost their KV in memory last:
-// 4 nodes for each block of its device tier.
+// To inform eviction, the cache remembers the nodes that lost their KV in memory last: 4 nodes for each block
+// of its device tier.
 inline constexpr uint32_t kGhostsPerBlock = 4;
 
 class PrefixCache;
@@ -177,6 +160,8 @@ class PrefixCache {
     uint32_t spill_reserve = 0;
     // Whether spills take processors from the steps, see SpillBudget.
     bool spills_slow_steps = false;
+    // Losses of blocks that it remembers to explain misses (cache/loss_log.h); 0: some for each block.
+    size_t losses = 0;
     KeyFunction key = ChildKey;              // that of every BlockKeys; CheckInvariants uses it
     ResidencyListener* residency = nullptr;  // outlives the cache; null: nobody listens
   };
@@ -233,15 +218,16 @@ class PrefixCache {
     MissReason reason;
     int tokens;
   };
-  std::vector<MissRun> ExplainMisses(const Lease& lease, std::span<const TokenId> tokens) const;
+  std::vector<MissRun> ExplainMisses(const Lease& lease, std::span<const TokenId> tokens);
 
   // The place of the first token of `tokens` that was not taken from the cache, and what the tiers had of its
   // block. The same requirements, and that there is such a token.
   struct MissPlace {
     int token = 0;
-    BlockKey key;                          // of the block of that token; zero: it is no full block
-    std::array<bool, kTiers> resides{};    // a tier had the block all the same
-    std::optional<double> lost, last_use;  // when memory lost it, and its last use, on the clock of Poll
+    BlockKey key;                        // of the block of that token; zero: it is no full block
+    std::array<bool, kTiers> resides{};  // a tier had the block all the same
+    // When the tier that had it last has lost it, and its last use, on the clock of Poll.
+    std::optional<double> lost, last_use;
   };
   MissPlace PlaceOfMiss(const Lease& lease, std::span<const TokenId> tokens) const;
 

@@ -7,6 +7,13 @@
 #include "base/check.h"
 
 namespace prefixd {
+namespace {
+
+// After so many blocks in a row of which nothing is known, nothing is looked for: a new prompt of many blocks
+// costs few looks.
+constexpr size_t kMostNeverSeen = 64;
+
+}  // namespace
 
 size_t MostKept(const PrefixCache::Options& options, uint32_t blocks) {
   return size_t{blocks} * static_cast<size_t>(options.retained_percent) / 100;
@@ -20,6 +27,7 @@ PrefixCache::Impl::Impl(Options options_in, DeviceCopier* copier_in, TransferPor
       port(port_in),
       tree(block_tokens, size_t{options.blocks} + options.host_blocks),
       ghosts(kGhostsPerBlock * options.blocks),
+      losses(MostLosses(options)),
       planner({.policy = options.load_policy,
                .block_tokens = options.block_tokens,
                .block_bytes = options.block_bytes,
@@ -186,22 +194,14 @@ void PrefixCache::Impl::Release(Lease::State& lease, bool is_over) {
 
 // --- ExplainMisses, CountSharedBlocks ---
 
-MissReason PrefixCache::Impl::ReasonOfLoss(const BlockKey& key, MissReason otherwise) const {
-  const std::optional<DropReason> loss = options.disk ? port->WhyLost(key) : std::nullopt;
-  if (!loss) return otherwise;
-  switch (*loss) {
-    case DropReason::kEvicted:
-      return MissReason::kEvictedDisk;
-    case DropReason::kExpired:
-      return MissReason::kExpired;
-    case DropReason::kLost:
-      return MissReason::kCorrupt;
-  }
-  return otherwise;
+MissReason PrefixCache::Impl::ReasonOfLoss(const BlockKey& key) {
+  TakeDrops();  // what the disk does not have was dropped before
+  const std::optional<LossLog::Loss> loss = losses.Find(key);
+  return loss ? loss->reason : MissReason::kNeverSeen;
 }
 
 std::vector<PrefixCache::MissRun> PrefixCache::Impl::ExplainMisses(const Lease::State& lease,
-                                                                   std::span<const TokenId> tokens) const {
+                                                                   std::span<const TokenId> tokens) {
   PREFIXD_CHECK(lease.computes) << "ExplainMisses before Acquire has said kReady";
   PREFIXD_CHECK(tokens.size() >= static_cast<size_t>(lease.ready)) << tokens.size() << " < " << lease.ready;
   std::vector<MissRun> runs;
@@ -218,35 +218,27 @@ std::vector<PrefixCache::MissRun> PrefixCache::Impl::ExplainMisses(const Lease::
   if (!lease.detached) lease.keys->Extend(tokens);
   RadixTree::Position at = lease.at();
   bool in_tree = !lease.detached;
-  bool known = in_tree;  // false after a collision, and after a block that is neither in the tree nor on disk
+  bool known = in_tree;   // false after a collision
+  size_t never_seen = 0;  // blocks in a row
   int explained = lease.ready;
   for (size_t index = lease.path.size(); (index + 1) * block_tokens <= tokens.size(); ++index) {
     const int end = static_cast<int>(index + 1) * block_tokens;
     if (lease.detached && end <= lease.ready) continue;
     MissReason reason = MissReason::kNeverSeen;
-    const NodeId node = in_tree ? tree.FindChild(at, lease.keys->key(index)) : kNoNode;
+    const BlockKey* const key = known ? &lease.keys->key(index) : nullptr;
+    const NodeId node = in_tree ? tree.FindChild(at, *key) : kNoNode;
     in_tree = node != kNoNode;
-    if (in_tree) {
-      at.node = node;
-      if (!IsBlock(node, *lease.keys, tokens, index)) {
-        in_tree = known = false;
-      } else if (tree.block(node, Tier::kDevice) != kNoBlock) {
-        // Cached, but cut off by the limit or by a missing block before it.
-        reason = runs.empty() ? MissReason::kBlockTail : runs.back().reason;
-      } else if (tree.InMemory(node) || HasRecord(lease.keys->key(index))) {
-        reason = MissReason::kLoadSlower;
-      } else if (const auto lost = static_cast<MissReason>(tree.lost(node)); tree.IsGhost(node)) {
-        // What the disk says is of a record that there was when memory lost the block, or of an older one.
-        const bool by_disk = lost == MissReason::kEvictedDisk;
-        reason = by_disk ? ReasonOfLoss(lease.keys->key(index), lost) : lost;
-      } else {
-        reason = ReasonOfLoss(lease.keys->key(index), reason);
-      }
-    } else if (known) {
-      const BlockKey& key = lease.keys->key(index);
-      reason = HasRecord(key) ? MissReason::kLoadSlower : ReasonOfLoss(key, reason);
-      known = reason != MissReason::kNeverSeen;
+    if (in_tree) at.node = node;
+    if (in_tree && !IsBlock(node, *lease.keys, tokens, index)) {
+      in_tree = known = false;
+    } else if (in_tree && tree.block(node, Tier::kDevice) != kNoBlock) {
+      // Cached, but cut off by the limit or by a missing block before it.
+      reason = runs.empty() ? MissReason::kBlockTail : runs.back().reason;
+    } else if (known && never_seen < kMostNeverSeen) {
+      const bool somewhere = (in_tree && tree.InMemory(node)) || HasRecord(*key);
+      reason = somewhere ? MissReason::kLoadSlower : ReasonOfLoss(*key);
     }
+    never_seen = reason == MissReason::kNeverSeen ? never_seen + 1 : 0;
     add(reason, end - explained);
     explained = end;
   }

@@ -15,7 +15,7 @@
 //                          remote -> device
 //   TakeBlock:             device -> (nothing)   the node keeps its other copies
 //                          host   -> (nothing)
-//   the store by itself:   disk   -> (nothing)   see TransferPort::OnDisk
+//   the store by itself:   disk   -> (nothing)   see TransferPort::OnDisk; TakeDrops learns of it
 //   LoseKv:                (nothing) -> ghost    when the last copy in memory is gone
 //
 // AdmitBlock: the node gets a block in a pool tier. RemoveBlock: it loses it. LoseKv follows every loss.
@@ -61,6 +61,7 @@
 #include "cache/claims.h"
 #include "cache/eviction.h"
 #include "cache/ghost_index.h"
+#include "cache/loss_log.h"
 #include "cache/prefix_cache.h"
 #include "cache/radix_tree.h"
 #include "cache/retention.h"
@@ -75,6 +76,11 @@ size_t MostKept(const PrefixCache::Options& options, uint32_t blocks);
 // Nodes with a hint: a quarter of the blocks in memory.
 inline size_t MostHints(const PrefixCache::Options& options) {
   return (size_t{options.blocks} + options.host_blocks) / 4;
+}
+
+inline size_t MostLosses(const PrefixCache::Options& options) {
+  if (options.losses > 0) return options.losses;
+  return std::max<size_t>(kGhostsPerBlock * (size_t{options.blocks} + options.host_blocks), 4096);
 }
 
 // Blocks not to compute that are worth a step more.
@@ -167,9 +173,9 @@ struct PrefixCache::Impl {
     const ComputeEstimate* compute;
   };
   Acquired Acquire(Lease::State& lease, const Request& request);
-  std::vector<MissRun> ExplainMisses(const Lease::State& lease, std::span<const TokenId> tokens) const;
-  // Why a block is gone: what the disk tier says, or else `otherwise`.
-  MissReason ReasonOfLoss(const BlockKey& key, MissReason otherwise) const;
+  std::vector<MissRun> ExplainMisses(const Lease::State& lease, std::span<const TokenId> tokens);
+  // Why no tier has a block.
+  MissReason ReasonOfLoss(const BlockKey& key);
   int CountSharedBlocks(const BlockKeys& keys, std::span<const TokenId> tokens) const;
   bool Reserve(Lease::State& lease, int tokens);
   void EndStep(bool ok);
@@ -249,6 +255,7 @@ struct PrefixCache::Impl {
   // Tell the listener of residency, if there is one.
   void TellStored(NodeId node, Tier at) const;
   void TellRemoved(NodeId node, Tier at) const;
+  void TellOnDisk(NodeId node) const;  // the disk has its record, or had it a moment ago
 
   // Tenants (prefix_cache_tenants.cc).
   void SetTenants(std::vector<TenantBlocks> shares);
@@ -332,6 +339,8 @@ struct PrefixCache::Impl {
     return RecordTier(tree.key(node)).value_or(Tier::kDisk);
   }
   bool IsLoading(NodeId node) const { return loads.contains(node); }
+  // Takes note of what the disk has dropped by itself.
+  void TakeDrops();
 
   // The parts of Scan (prefix_cache_view.cc). The last two return whether they are done.
   void ScanNodes(PrefixScan* scan) const;
@@ -427,6 +436,7 @@ struct PrefixCache::Impl {
   std::unordered_map<uint64_t, uint32_t> tenant_numbers;  // by the high half of their roots
   RadixTree tree;
   GhostIndex ghosts;
+  LossLog losses;  // of blocks, in the order in which tiers have lost them
   UseTimes times;  // of `now`
   Claims claims;
   LoadPlanner planner;

@@ -335,8 +335,8 @@ void PrefixCache::Impl::EndLoad(const Running& load, const FinishedTransfer& fin
   // A lease may have computed and committed the block meanwhile.
   if (result == TransferResult::kOk && tree.block(node, Tier::kDevice) == kNoBlock && !IsPurged(node)) {
     if (HasRecords(load.from)) budget.Loaded();
+    if (load.from == Tier::kDisk) TellOnDisk(node);
     AdmitBlock(node, Tier::kDevice, load.to_block);
-    if (load.from == Tier::kDisk) TellStored(node, Tier::kDisk);
   } else {
     pool(Tier::kDevice).Discard(load.to_block);
   }
@@ -347,9 +347,13 @@ void PrefixCache::Impl::EndLoad(const Running& load, const FinishedTransfer& fin
 // A copy that is missing or damaged is lost. After a load that failed it is not: a later one may succeed.
 void PrefixCache::Impl::LoseSource(const Running& load, TransferResult result) {
   if (result == TransferResult::kFailed) return;
-  const MissReason evicted =
-      load.from == Tier::kRemote ? MissReason::kEvictedRemote : MissReason::kEvictedDisk;
-  const MissReason reason = result == TransferResult::kMissing ? evicted : MissReason::kCorrupt;
+  MissReason reason = MissReason::kCorrupt;
+  if (result == TransferResult::kMissing) {
+    reason = load.from == Tier::kRemote ? MissReason::kEvictedRemote : MissReason::kEvictedDisk;
+    // The store has told more.
+    const std::optional<LossLog::Loss> loss = losses.Find(tree.key(load.node));
+    if (load.from == Tier::kDisk && loss && loss->reason == MissReason::kExpired) reason = loss->reason;
+  }
   if (load.from == Tier::kHost) {
     if (!spills.contains(load.node)) RemoveBlock(load.node, Tier::kHost, reason);  // else it is being read
   } else {

@@ -153,17 +153,23 @@ void PrefixCache::Impl::TellRemoved(NodeId node, Tier at) const {
   options.residency->OnRemoved(tree.root_key(node), tree.key(node), at);
 }
 
+void PrefixCache::Impl::TellOnDisk(NodeId node) const {
+  TellStored(node, Tier::kDisk);
+  // It may have been dropped since, and the drop been taken before.
+  if (!DiskHas(tree.key(node))) TellRemoved(node, Tier::kDisk);
+}
+
 // Called after a node has lost its KV in one tier. With KV on the disk alone it is a ghost as well, so that
-// the tree is bounded whatever the disk has. What the disk still has, the disk will lose.
+// the tree is bounded whatever the disk has. When the disk loses it later, that is noted in its turn.
 void PrefixCache::Impl::LoseKv(NodeId node, MissReason reason) {
   if (tree.InMemory(node)) return;
   disk_kept.erase(node);
   hints.Lost(node);
   tree.DropTokens(node);
   if (OnRemote(tree.key(node))) reason = MissReason::kEvictedRemote;
-  tree.SetLost(node, static_cast<uint8_t>(DiskHas(tree.key(node)) ? MissReason::kEvictedDisk : reason));
+  losses.Add(tree.key(node), reason, seconds);
   if (tree.IsGhost(node)) return;
-  const GhostIndex::Added added = ghosts.Add(node, seconds);
+  const GhostIndex::Added added = ghosts.Add(node);
   if (added.forgotten != node) tree.SetGhost(node, added.slot);
   if (added.forgotten == kNoNode) return;
   if (added.forgotten != node) tree.ClearGhost(added.forgotten);

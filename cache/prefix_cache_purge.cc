@@ -1,8 +1,9 @@
 // Purges and pins: what operators do to the cache.
 //
-// A purge leaves no trace of a node: no ghost, no history. What is referred to when the purge meets it is put
-// into `purged`. It goes with its last reference, which comes, because nobody gets another one: a lease that
-// meets such a node is detached, as after a key collision, and those that hold one are so at once.
+// A purge leaves no trace of a node: no ghost, no history, no loss. Of nodes that had left the tree before,
+// the log of losses keeps a part of a hash, unless all is purged. What is referred to when the purge meets it
+// is put into `purged`. It goes with its last reference, which comes, because nobody gets another one: a
+// lease that meets such a node is detached, as after a key collision, and those that hold one are so at once.
 #include <algorithm>
 
 #include "base/check.h"
@@ -109,6 +110,7 @@ PrefixCache::Purged PrefixCache::Impl::EndPurge() {
     purged.erase(start);
     PurgeNode(start);
   }
+  if (purge->scope.kind == PurgeScope::Kind::kAll) losses.Clear();
   Purged result = std::move(purge->result);
   purge.reset();
   result.in_use = purged.size();
@@ -134,6 +136,7 @@ void PrefixCache::Impl::PurgeNode(NodeId node) {
   }
   disk_kept.erase(node);
   hints.Forget(node);
+  losses.Forget(tree.key(node));
   tree.DropTokens(node);
   if (tree.IsGhost(node)) {
     ghosts.Remove(node, tree.ghost_slot(node));

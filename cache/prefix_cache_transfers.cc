@@ -6,6 +6,21 @@
 #include "cache/prefix_cache_impl.h"
 
 namespace prefixd {
+namespace {
+
+MissReason ReasonOfDrop(DropReason reason) {
+  switch (reason) {
+    case DropReason::kEvicted:
+      return MissReason::kEvictedDisk;
+    case DropReason::kExpired:
+      return MissReason::kExpired;
+    case DropReason::kLost:
+      break;
+  }
+  return MissReason::kCorrupt;
+}
+
+}  // namespace
 
 void PrefixCache::Impl::Poll(double now_seconds, bool idle_now) {
   seconds = now_seconds;
@@ -16,6 +31,7 @@ void PrefixCache::Impl::Poll(double now_seconds, bool idle_now) {
   if (port == nullptr) return;
   std::vector<FinishedTransfer> finished;
   port->Poll(&finished);
+  TakeDrops();
   for (const FinishedTransfer& done : finished) {
     const auto it = running.find(done.id);
     PREFIXD_CHECK(it != running.end())
@@ -33,6 +49,23 @@ void PrefixCache::Impl::Poll(double now_seconds, bool idle_now) {
   EvictSurplus();
   if (options.remote) QueueWanted();
   StartSpills();
+}
+
+// What was written again meanwhile is not lost: EndSpill tells of it, or has told.
+void PrefixCache::Impl::TakeDrops() {
+  if (!options.disk) return;
+  std::vector<RecordDrop> drops;
+  const bool whole = port->TakeDrops(&drops);
+  for (const RecordDrop& drop : drops) {
+    if (DiskHas(drop.key)) continue;
+    if (drop.reason) {
+      losses.Add(drop.key, ReasonOfDrop(*drop.reason), seconds);
+    } else {
+      losses.Forget(drop.key);
+    }
+    if (options.residency != nullptr) options.residency->OnDropped(drop.key);
+  }
+  if (!whole && options.residency != nullptr) options.residency->OnLost();
 }
 
 void PrefixCache::Impl::StartTransfer(NodeId node, Tier from, Tier to, BlockId to_block) {
@@ -183,7 +216,7 @@ void PrefixCache::Impl::EndSpill(const Running& spill, TransferResult result) {
   if (HasRecords(spill.to) && result == TransferResult::kOk && IsPurged(spill.node)) {
     port->Drop(tree.key(spill.node));
   } else if (spill.to == Tier::kDisk && result == TransferResult::kOk) {
-    TellStored(spill.node, Tier::kDisk);
+    TellOnDisk(spill.node);
     TellDisk(spill.node);
   }
   // Nothing follows a spill to the disk: a store that drops what it gets would be written to without end.

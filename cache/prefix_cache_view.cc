@@ -16,14 +16,16 @@ PrefixCache::MissPlace PrefixCache::PlaceOfMiss(const Lease& lease, std::span<co
   if (index >= state.keys->size()) return place;
   place.key = state.keys->key(index);
   if (state.detached) return place;  // its blocks are no part of the tree
+  const std::optional<LossLog::Loss> loss = cache.losses.Find(place.key);
   place.resides[static_cast<size_t>(Tier::kDisk)] = cache.DiskHas(place.key);
   place.resides[static_cast<size_t>(Tier::kRemote)] = cache.OnRemote(place.key);
   const NodeId node = cache.tree.FindChild(state.at(), place.key);
-  if (node == kNoNode || !cache.IsBlock(node, *state.keys, tokens, index)) return place;
+  const bool is_block = node != kNoNode && cache.IsBlock(node, *state.keys, tokens, index);
+  if (loss && !(is_block && cache.tree.InMemory(node))) place.lost = loss->seconds;
+  if (!is_block) return place;
   for (const Tier at : {Tier::kDevice, Tier::kHost})
     place.resides[static_cast<size_t>(at)] = cache.tree.block(node, at) != kNoBlock;
   place.last_use = cache.times.Of(cache.tree.facts(node).last_use);
-  if (cache.tree.IsGhost(node)) place.lost = cache.ghosts.added_at(cache.tree.ghost_slot(node));
   return place;
 }
 

@@ -126,9 +126,6 @@ class RadixTree {
   void ClearGhost(NodeId node);
   bool IsGhost(NodeId node) const { return At(node).slot_use == SlotUse::kGhost; }
   uint32_t ghost_slot(NodeId node) const { return At(node).slot; }
-  // Why the node lost its KV in memory, as a number of the caller's.
-  void SetLost(NodeId node, uint8_t reason) { At(node).lost = reason; }
-  uint8_t lost(NodeId node) const { return At(node).lost; }
   Facts& facts(NodeId node) { return At(node).facts; }
   const Facts& facts(NodeId node) const { return At(node).facts; }
 
@@ -187,7 +184,6 @@ class RadixTree {
     uint64_t check = 0;
     [[no_unique_address]] Facts facts;  // the three bytes after it lie in its padding
     SlotUse slot_use = SlotUse::kNothing;
-    uint8_t lost = 0;
     NodeId parent = kNoNode;
     uint32_t children = kNoChild;
     uint32_t root = kNoSlot;  // number of its root; kNoSlot: the id is not in use

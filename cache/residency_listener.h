@@ -1,6 +1,6 @@
 // ResidencyListener: hears which blocks the cache has, and in which tiers. A block is reported when it is
 // full and its KV is valid. The cache tells of the pool tiers all that happens, and of the disk what it has
-// written, read, or found to be missing; what the store drops by itself, a DropListener hears.
+// written, read, or found to be missing, and what the store has dropped by itself, in one order.
 //
 // Threads: the engine thread calls all members. They must be quick: a step waits for them.
 //
@@ -28,6 +28,9 @@ class ResidencyListener {
   virtual ~ResidencyListener() = default;
   virtual void OnStored(const Block& block, Tier tier) = 0;
   virtual void OnRemoved(const BlockKey& root, const BlockKey& key, Tier tier) = 0;
+  // The store has dropped the record of the disk tier. It may be of any namespace, and not have been told of.
+  virtual void OnDropped(const BlockKey& key) = 0;
+  virtual void OnLost() = 0;  // some drops were not told: what the disk has is not known any more
 
   // The number of the report that is wanted now: PrefixCache::Report, from its beginning when the number has
   // changed. 0: none.

@@ -47,7 +47,7 @@ class StackedTransfers final : public TransferPort {
   void Start(const Transfer& transfer) override;
   void Withdraw() override;
   void Poll(std::vector<FinishedTransfer>* finished) override;
-  std::optional<DropReason> WhyLost(const BlockKey& key) const override { return local_->WhyLost(key); }
+  bool TakeDrops(std::vector<RecordDrop>* drops) override { return local_->TakeDrops(drops); }
   const TransferStats& stats() const override { return stats_; }
 
  private:

@@ -8,7 +8,6 @@
 #include "base/check.h"
 #include "base/mutex.h"
 #include "base/read_pause.h"
-#include "cache/drop_log.h"
 #include "storage/record.h"
 
 namespace prefixd {
@@ -96,9 +95,11 @@ TierTransfers::TierTransfers(Options options, BlockStore* store, const Executors
   PREFIXD_CHECK(options_->device_block ||
                 (options_->read_device && options_->write_device && options_->stage));
   PREFIXD_CHECK(options_->is_finite && options_->block_bytes > 0) << options_->block_bytes;
+  if (options_->drops != nullptr) options_->drops->SetWake(options_->wake);
 }
 
 TierTransfers::~TierTransfers() {
+  if (options_->drops != nullptr) options_->drops->SetWake(nullptr);
   MutexLock lock(shared_->mutex);
   while (shared_->running > 0) shared_->ended.Wait(shared_->mutex);
 }
@@ -136,8 +137,8 @@ void TierTransfers::Drop(const BlockKey& key) {
   if (store_ != nullptr) StartDelete(key);
 }
 
-std::optional<DropReason> TierTransfers::WhyLost(const BlockKey& key) const {
-  return options_->drops == nullptr ? std::nullopt : options_->drops->Find(key);
+bool TierTransfers::TakeDrops(std::vector<RecordDrop>* drops) {
+  return options_->drops == nullptr || options_->drops->Take(drops);
 }
 
 // --- Jobs ---
@@ -349,7 +350,6 @@ void TierTransfers::Poll(std::vector<FinishedTransfer>* finished) {
     outcomes.swap(shared_->outcomes);
   }
   for (Outcome& outcome : outcomes) Finish(std::move(outcome), finished);
-  if (options_->drops != nullptr) options_->drops->Take();
   std::vector<BlockKey> again;
   for (const auto& [key, number] : dropped_) {
     if (number == 0) again.push_back(key);

@@ -46,7 +46,6 @@
 
 namespace prefixd {
 
-class DropLog;
 class ReadPause;
 
 class TierTransfers final : public TransferPort {
@@ -76,8 +75,8 @@ class TierTransfers final : public TransferPort {
     // threads, so it is slowed by one spill then, not by all that wait.
     std::function<void()> give_way;
     const Clock* clock = nullptr;
-    int64_t max_age_seconds = 0;     // records of this age are not used; 0: there is no limit
-    std::shared_ptr<DropLog> drops;  // what the store dropped; null: the store drops nothing by itself
+    int64_t max_age_seconds = 0;       // records of this age are not used; 0: there is no limit
+    std::shared_ptr<DropQueue> drops;  // what the store drops; null: it drops nothing by itself
   };
   // Some or all may be the same.
   struct Executors {
@@ -99,7 +98,7 @@ class TierTransfers final : public TransferPort {
   void Start(const Transfer& transfer) override;
   void Withdraw() override;
   void Poll(std::vector<FinishedTransfer>* finished) override;
-  std::optional<DropReason> WhyLost(const BlockKey& key) const override;
+  bool TakeDrops(std::vector<RecordDrop>* drops) override;
   const TransferStats& stats() const override { return stats_; }
 
  private:

@@ -21,6 +21,7 @@
 #include "base/latency_histogram.h"
 #include "base/types.h"
 #include "cache/block_pool.h"
+#include "cache/drop_queue.h"
 #include "cache/tier.h"
 #include "hashing/block_key.h"
 #include "storage/block_store.h"
@@ -172,9 +173,9 @@ class TransferPort {
   // Appends the transfers that have ended since the last call. After any other result than kOk the content
   // of a target block is undefined.
   virtual void Poll(std::vector<FinishedTransfer>* finished) = 0;
-  // Why the disk tier has no record under this key any more, as far as that is remembered. It forgets the
-  // oldest drops.
-  virtual std::optional<DropReason> WhyLost(const BlockKey& key) const = 0;
+  // Appends what the disk tier has dropped by itself since the last call, in order. When OnDisk has returned
+  // false for a key because of a drop, the next call brings it. Returns false when some were forgotten.
+  virtual bool TakeDrops(std::vector<RecordDrop>* drops) = 0;
   virtual const TransferStats& stats() const = 0;
 };
 

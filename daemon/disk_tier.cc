@@ -90,7 +90,13 @@ Status DiskTier::OpenStore() {
   must_scan_ = true;
   store_ = *std::move(opened);
   store_->SetShares(shares_);  // they may have changed meanwhile
+  if (!note_before_) note_before_ = store_->note_before();
   return Status::Ok();
+}
+
+std::optional<std::string> DiskTier::note_before() const {
+  MutexLock lock(mutex_);
+  return note_before_ && !note_before_->empty() ? note_before_ : std::nullopt;
 }
 
 void DiskTier::CloseStore() {

@@ -25,6 +25,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <unordered_map>
@@ -69,6 +70,8 @@ class DiskTier final : public BlockStore {
   // What owners may have, in place of DiskStoreOptions::shares; also of a store that is opened later.
   void SetShares(std::vector<OwnerShare> shares);
   bool is_open() const { return store() != nullptr; }
+  // The note of the process that had the directory before; nothing: not opened yet, or there was none.
+  std::optional<std::string> note_before() const;
   DiskTierStats stats() const;
 
  private:
@@ -92,9 +95,10 @@ class DiskTier final : public BlockStore {
   const DiskStoreOptions options_;
   mutable Mutex mutex_;
   std::vector<OwnerShare> shares_ GUARDED_BY(mutex_);
-  std::shared_ptr<DiskStore> store_ GUARDED_BY(mutex_);  // null: out of order
-  std::string failure_ GUARDED_BY(mutex_);               // see DiskTierStats
-  int64_t failed_nanos_ GUARDED_BY(mutex_) = 0;          // when the last error came
+  std::shared_ptr<DiskStore> store_ GUARDED_BY(mutex_);        // null: out of order
+  std::string failure_ GUARDED_BY(mutex_);                     // see DiskTierStats
+  int64_t failed_nanos_ GUARDED_BY(mutex_) = 0;                // when the last error came
+  std::optional<std::string> note_before_ GUARDED_BY(mutex_);  // of the first opening
   // A store that was closed while others still use it; no other is opened until they have let go of it.
   std::shared_ptr<DiskStore> closing_ GUARDED_BY(mutex_);
   DiskStoreStats closed_ GUARDED_BY(mutex_);  // counters of the stores before that

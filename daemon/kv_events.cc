@@ -76,13 +76,11 @@ KvEventSource KvEvents::source() const {
           .queued = Limit<size_t>("kv-event-queue")};
 }
 
-void KvEvents::Start(Engine* engine, std::function<bool(const BlockKey&)> on_disk, size_t most_blocks,
-                     const Clock* clock) {
+void KvEvents::Start(Engine* engine, size_t most_blocks, const Clock* clock) {
   publisher_ =
       std::make_unique<EventPublisher>(EventPublisher::Options{.topic = topic_,
                                                                .shared_root = shared_root_,
                                                                .most_blocks = most_blocks,
-                                                               .on_disk = std::move(on_disk),
                                                                .wake = [engine] { engine->view().Wake(); },
                                                                .clock = clock},
                                        sequence_, sockets_.get(), queue_.get());

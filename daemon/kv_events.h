@@ -1,11 +1,10 @@
 // KvEvents: the KV events of a running daemon (events/event_publisher.h), as the options say. What the engine
-// and the disk tier tell goes through its queue; nothing is published before Start.
+// tells goes through its queue; nothing is published before Start.
 //
-// Threads: the main thread calls Bind, Start and Stop, and any thread stats. It must outlive the engine and
-// the tiers.
+// Threads: the main thread calls Bind, Start and Stop, and any thread stats. It must outlive the
+// engine.
 #pragma once
 
-#include <functional>
 #include <memory>
 #include <string>
 
@@ -30,11 +29,9 @@ class KvEvents {
   static Result<std::unique_ptr<KvEvents>> Bind(const Options& options, const BlockKey& fingerprint);
 
   ResidencyListener* listener() { return queue_.get(); }
-  void OnDropped(const BlockKey& key) { queue_->OnDropped(key); }  // see ResidencyQueue
 
-  // `engine`, `clock`, and what `on_disk` uses, must outlive the next Stop.
-  void Start(Engine* engine, std::function<bool(const BlockKey&)> on_disk, size_t most_blocks,
-             const Clock* clock);
+  // `engine` and `clock` must outlive the next Stop.
+  void Start(Engine* engine, size_t most_blocks, const Clock* clock);
   void Stop() { publisher_.reset(); }
   KvEventSource source() const;  // for GET /kv_event_sources
   EventStats stats() const { return publisher_ == nullptr ? EventStats() : publisher_->stats(); }

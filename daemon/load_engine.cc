@@ -16,11 +16,6 @@
 namespace prefixd {
 namespace {
 
-std::function<void(const BlockKey&)> OnDropped(KvEvents* events) {
-  if (events == nullptr) return nullptr;
-  return [events](const BlockKey& key) { events->OnDropped(key); };
-}
-
 Result<LoadedEngine> Load(const Options& options, const ServePlan& plan, const Clock* clock, bool draws,
                           ExitCode* code) {
   LoadedEngine loaded;
@@ -57,21 +52,24 @@ Result<LoadedEngine> Load(const Options& options, const ServePlan& plan, const C
       .write_through = plan.tiers.disk.write_through,
       .spills_slow_steps = plan.backend != "cuda" && plan.threads.count >= CountUsableCpus().count,
       .load_policy = plan.tiers.load_policy,
+      .losses = RememberedLosses(plan.tiers, layout, limits.blocks),
       .eos = loaded.model->eos,
       .fingerprint = Fingerprint(IdentityOf(*loaded.model, *loaded.backend, layout))};
   *code = kExitUsage;
   PREFIXD_ASSIGN_OR_RETURN(loaded.events, KvEvents::Bind(options, engine.fingerprint));
   if (loaded.events != nullptr) engine.residency = loaded.events->listener();
   const uint64_t host_bytes = plan.tiers.host_blocks * uint64_t{layout.BlockBytes()};
-  Result<std::unique_ptr<Tiers>> tiers = Tiers::Create(
-      plan.tiers, layout, limits.blocks, engine.fingerprint, DiskSharesOf(plan.api_keys, engine.fingerprint),
-      loaded.backend.get(), clock, ReportLoad(LoadPart::kHostCache, host_bytes, draws, clock),
-      OnDropped(loaded.events.get()));
+  const ChatTemplate* const chat = loaded.model->chat_template.get();
+  Result<std::unique_ptr<Tiers>> tiers =
+      Tiers::Create(plan.tiers, layout, engine.fingerprint, chat == nullptr ? "" : chat->source(),
+                    DiskSharesOf(plan.api_keys, engine.fingerprint), loaded.backend.get(), clock,
+                    ReportLoad(LoadPart::kHostCache, host_bytes, draws, clock));
   if (!tiers.ok()) {
     *code = tiers.status().code() == Code::kInvalidArgument ? kExitUsage : kExitFailed;
     return tiers.status();
   }
   loaded.tiers = *std::move(tiers);
+  engine.other_models = loaded.tiers->other_models();
   const DiskTierStats disk = loaded.tiers->disk();
   const TierProbe probe = ProbeTiers(plan, layout, disk.capacity - std::min(disk.bytes, disk.capacity));
   engine.load_block_seconds = probe.block_seconds;
@@ -89,15 +87,23 @@ Result<LoadedEngine> Load(const Options& options, const ServePlan& plan, const C
         return tiers->DeleteRecords(matches, stop);
       },
       clock);
-  if (loaded.events != nullptr) {
-    loaded.events->Start(
-        loaded.engine.get(), [tiers = loaded.tiers.get()](const BlockKey& key) { return tiers->OnDisk(key); },
-        MostEventBlocks(plan.tiers, layout, limits.blocks), clock);
-  }
+  if (loaded.events != nullptr)
+    loaded.events->Start(loaded.engine.get(), MostEventBlocks(plan.tiers, layout, limits.blocks), clock);
   return loaded;
 }
 
 }  // namespace
+
+void LoadedEngine::Describe(ApiContext* context) const {
+  if (events != nullptr) context->kv_events = events->source();
+  context->tokenizer = model->tokenizer.get();
+  context->chat_template = model->chat_template.get();
+  context->has_other_template = tiers->HasOtherTemplate();
+  context->eos = model->eos;
+  context->bos = model->bos;
+  context->vocab_size = model->config.vocab;
+  context->fingerprint = "fp_" + ToHex(engine->options().fingerprint).substr(0, 12);
+}
 
 void LoadedEngine::SetTenants(const std::vector<ApiKey>& keys) {
   engine->SetTenants(TenantCachesOf(keys));

@@ -29,6 +29,8 @@ struct LoadedEngine {
   std::unique_ptr<Engine> engine;
   std::unique_ptr<CacheActions> actions;  // destroyed first
 
+  // Tells the API what it serves.
+  void Describe(ApiContext* context) const;
   // What the tenants of these keys may have of the cache, in every tier. Any thread.
   void SetTenants(const std::vector<ApiKey>& keys);
 };

@@ -227,27 +227,21 @@ class ServerProcess {
   void BeginServing() {
     tokens_ = std::make_unique<EngineAdapter>(loaded_.engine.get());
     context_.engine = tokens_.get();
-    if (loaded_.events != nullptr) context_.kv_events = loaded_.events->source();
     context_.queue_share = plan_.limits.max_queue / 2;
     context_.token_share = plan_.limits.max_tokens / 2;
-    context_.tokenizer = loaded_.model->tokenizer.get();
-    context_.chat_template = loaded_.model->chat_template.get();
-    context_.eos = loaded_.model->eos;
+    loaded_.Describe(&context_);
     SetOutputFormat(options_.tool_format, options_.reasoning_format != "none", &context_);
     context_.special_tokens_in_content = options_.special_tokens_in_content;
     context_.reuse_generated_ids = options_.reuse_generated_ids;
-    context_.fingerprint = "fp_" + ToHex(loaded_.engine->options().fingerprint).substr(0, 12);
     context_.context_length = plan_.limits.context;
     context_.max_prompt_bytes =
         loaded_.model->tokenizer->max_bytes_per_token() * static_cast<size_t>(plan_.limits.context);
-    context_.vocab_size = loaded_.model->config.vocab;
     constraints_ = std::make_unique<grammar::ConstraintCache>(
         grammar::Vocabulary::Of(*context_.tokenizer, context_.eos, context_.vocab_size, context_.markers),
         grammar::ConstraintCache::Options{.most_cached = Limit<size_t>("cached-formats"),
                                           .most_bytes = Limit<size_t>("format-bytes"),
                                           .most_mask_bytes = Limit<size_t>("format-mask-bytes")});
     context_.constraints = constraints_.get();
-    context_.bos = loaded_.model->bos;
     context_.defaults = SamplingDefaults(loaded_.model->generation);
     loaded_.SetTenants(context_.api_keys.Read());
     engine_thread_ = std::make_unique<EngineThread>(loaded_.engine.get());

@@ -35,7 +35,8 @@ uint64_t BooksBytes(const Options& options, const TierPlan& tiers, const KvLayou
                                       .retained_percent = static_cast<int>(options.retained_share),
                                       .host_blocks = tiers.host_blocks,
                                       .disk = tiers.disk.on,
-                                      .remote = tiers.remote.on});
+                                      .remote = tiers.remote.on,
+                                      .losses = RememberedLosses(tiers, layout, blocks)});
 }
 
 }  // namespace
@@ -128,7 +129,7 @@ MemoryPlan PartsBesideKv(const Options& options, const ModelSummary& model, cons
     parts.push_back({"event_bytes", "KV events", KvEventBytes(most, layout.block_tokens),
                      "for " + std::to_string(most) + " blocks", "device-cache, host-cache, disk-cache"});
   }
-  for (MemoryPart& part : TierMemory(tiers, layout, blocks)) parts.push_back(std::move(part));
+  for (MemoryPart& part : TierMemory(tiers, layout)) parts.push_back(std::move(part));
   return parts;
 }
 

@@ -9,9 +9,10 @@
 #include <system_error>
 
 #include "base/bytes.h"
-#include "cache/drop_log.h"
+#include "cache/drop_queue.h"
 #include "daemon/limit_table.h"
 #include "daemon/remote_tier.h"
+#include "engine/other_models.h"
 #include "storage/disk_folder.h"
 #include "storage/disk_store.h"
 #include "storage/known_keys.h"
@@ -187,7 +188,13 @@ Result<TierPlan> MakeTierPlan(const Options& options, const KvLayout& layout) {
   return plan;
 }
 
-MemoryPlan TierMemory(const TierPlan& plan, const KvLayout& layout, uint32_t blocks) {
+uint64_t RememberedLosses(const TierPlan& plan, const KvLayout& layout, uint32_t blocks) {
+  constexpr uint64_t kTurns = 4, kLeast = 1 << 15, kMost = 1 << 22;
+  const uint64_t records = plan.disk.on ? plan.disk.Blocks(layout) : 0;
+  return std::clamp(kTurns * (uint64_t{blocks} + plan.host_blocks + records), kLeast, kMost);
+}
+
+MemoryPlan TierMemory(const TierPlan& plan, const KvLayout& layout) {
   MemoryPlan parts;
   if (plan.host_blocks > 0) {
     parts.push_back({"host_cache_bytes", "host cache", plan.host_blocks * uint64_t{layout.BlockBytes()},
@@ -209,10 +216,10 @@ MemoryPlan TierMemory(const TierPlan& plan, const KvLayout& layout, uint32_t blo
   const uint64_t records = plan.disk.capacity / std::max<uint64_t>(layout.BlockBytes() / 2, 1);
   constexpr uint64_t kKeptBytes = 384;  // see KeptRecords
   const uint64_t kept = records * static_cast<uint64_t>(plan.disk.retained_percent) / 100;
-  parts.push_back(
-      {"disk_index_bytes", "disk index",
-       records * kIndexBytes + kept * kKeptBytes + DropLog::MaxMemoryBytes(RememberedDrops(blocks)),
-       "of at most " + std::to_string(records) + " records", "disk-cache, block-tokens"});
+  parts.push_back({"disk_index_bytes", "disk index",
+                   records * kIndexBytes + kept * kKeptBytes + DropQueue::MaxMemoryBytes() +
+                       OtherModels::MaxMemoryBytes(),
+                   "of at most " + std::to_string(records) + " records", "disk-cache, block-tokens"});
   // The open segment, the one that is being written, and what eviction copies forward.
   constexpr uint64_t kDatabase = uint64_t{32} << 20;
   constexpr uint64_t kWorker = uint64_t{2} << 20;

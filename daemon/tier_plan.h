@@ -63,14 +63,11 @@ uint64_t RecordBytes(const KvLayout& layout);
 // Threads that move KV: those that load from the disk, one that spills to it, and those that copy between the
 // device and the host. The remote cache has as many that load and spill.
 inline constexpr int kLoadThreads = 4, kSpillThreads = 1, kCopyThreads = 2;
-// How many drops of the disk cache can be explained: four for each block of the device cache, and at most so
-// many that their memory, about 30 MiB, does not matter.
-constexpr uint64_t RememberedDrops(uint32_t blocks) {
-  return std::min(uint64_t{4} * blocks, uint64_t{1} << 18);
-}
+// How many losses of blocks can be explained: so many that a tier may turn over a few times, and at most so
+// many that their memory, 32 MiB, does not matter.
+uint64_t RememberedLosses(const TierPlan& plan, const KvLayout& layout, uint32_t blocks);
 
-// The parts of the memory plan that the tiers add, but for the blocks of the host tier and the books of the
-// cache. `blocks` are those of the device cache.
-MemoryPlan TierMemory(const TierPlan& plan, const KvLayout& layout, uint32_t blocks);
+// The parts of the memory plan that the tiers add, but for the books of the cache.
+MemoryPlan TierMemory(const TierPlan& plan, const KvLayout& layout);
 
 }  // namespace prefixd

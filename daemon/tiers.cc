@@ -10,6 +10,7 @@
 #include "cache/stacked_transfers.h"
 #include "daemon/disk_observer.h"
 #include "daemon/limit_table.h"
+#include "hashing/checksum.h"
 #include "kernels/finite.h"
 
 namespace prefixd {
@@ -17,6 +18,18 @@ namespace {
 
 // More jobs than the cache ever starts at once, and room for deletions.
 constexpr size_t kQueuedJobs = 1024;
+
+constexpr std::string_view kTemplate = "template ";  // the beginning of a note
+
+// All records of a segment are of one model, and have as many tokens.
+void AddOtherModel(const SegmentDirectory& directory, OtherModels* others) {
+  if (directory.entries.empty()) return;
+  const DecodedHead first = DecodeRecordHead(std::as_bytes(std::span(directory.entries.front().head)));
+  if (first.defect != RecordDefect::kNone || first.head.token_count > OtherModels::kMostBlockTokens) return;
+  std::vector<BlockKey> keys;
+  for (const DirectoryEntry& entry : directory.entries) keys.push_back(entry.key);
+  others->Add(directory.group, static_cast<int>(first.head.token_count), keys);
+}
 
 // The number of a daemon, unlike those of others.
 uint64_t NewHolder() {
@@ -26,11 +39,10 @@ uint64_t NewHolder() {
 
 }  // namespace
 
-Result<std::unique_ptr<Tiers>> Tiers::Create(const TierPlan& plan, const KvLayout& layout, uint32_t blocks,
-                                             const BlockKey& fingerprint, std::vector<OwnerShare> shares,
-                                             Backend* backend, const Clock* clock,
-                                             const MemoryProgress& progress,
-                                             std::function<void(const BlockKey&)> on_dropped) {
+Result<std::unique_ptr<Tiers>> Tiers::Create(const TierPlan& plan, const KvLayout& layout,
+                                             const BlockKey& fingerprint, std::string_view chat_template,
+                                             std::vector<OwnerShare> shares, Backend* backend,
+                                             const Clock* clock, const MemoryProgress& progress) {
   std::unique_ptr<Tiers> tiers(new Tiers());
   tiers->layout_ = layout;
   tiers->codec_ = plan.disk.codec;
@@ -44,21 +56,23 @@ Result<std::unique_ptr<Tiers>> Tiers::Create(const TierPlan& plan, const KvLayou
          {"blocks", plan.host_blocks}});
   }
   if (plan.disk.on) {
-    tiers->drops_ = std::make_shared<DropLog>(RememberedDrops(blocks));
-    DiskStoreOptions store{.path = plan.disk.dir,
-                           .capacity = plan.disk.capacity,
-                           .group = fingerprint,
-                           .max_age_seconds = plan.disk.max_age_seconds,
-                           .retained_percent = plan.disk.retained_percent,
-                           .shares = std::move(shares),
-                           .clock = clock,
-                           .on_drop =
-                               [drops = tiers->drops_, on_dropped](const BlockKey& key, DropReason reason) {
-                                 drops->Add(key, reason);
-                                 if (on_dropped) on_dropped(key);
-                               },
-                           .observer = DiskObserver(plan.disk.dir)};
-    tiers->on_dropped_ = std::move(on_dropped);
+    tiers->drops_ = std::make_shared<DropQueue>();
+    tiers->note_ =
+        std::string(kTemplate) + ToHex({.low = Checksum(std::as_bytes(std::span(chat_template)))}).substr(16);
+    DiskStoreOptions store{
+        .path = plan.disk.dir,
+        .capacity = plan.disk.capacity,
+        .group = fingerprint,
+        .note = tiers->note_,
+        .max_age_seconds = plan.disk.max_age_seconds,
+        .retained_percent = plan.disk.retained_percent,
+        .shares = std::move(shares),
+        .clock = clock,
+        .on_drop = [drops = tiers->drops_](const BlockKey& key,
+                                           DropReason reason) { drops->Add(key, reason); },
+        .on_foreign = [others = &tiers->other_models_](
+                          const SegmentDirectory& directory) { AddOtherModel(directory, others); },
+        .observer = DiskObserver(plan.disk.dir)};
     Result<std::unique_ptr<DiskTier>> disk = DiskTier::Create(std::move(store));
     if (!disk.ok()) return disk.status().WithContext("disk-cache-dir");
     tiers->disk_ = *std::move(disk);
@@ -81,6 +95,11 @@ Result<std::unique_ptr<Tiers>> Tiers::Create(const TierPlan& plan, const KvLayou
   const bool submitted = tiers->spills_->TrySubmit(RunInBackground);
   PREFIXD_CHECK(submitted);
   return tiers;
+}
+
+bool Tiers::HasOtherTemplate() const {
+  const std::optional<std::string> before = disk_ == nullptr ? std::nullopt : disk_->note_before();
+  return before && before->starts_with(kTemplate) && *before != note_;
 }
 
 Result<uint64_t> Tiers::DeleteRecords(const std::function<bool(const RecordHead&)>& matches,
@@ -111,7 +130,7 @@ Status Tiers::DeleteFrom(BlockStore* store, const std::function<bool(const Recor
     failure = store->Delete(key);
     if (!failure.ok()) return false;
     ++*deleted;
-    if (on_dropped_ && store == disk_.get()) on_dropped_(key);
+    if (store == disk_.get()) drops_->Add(key, std::nullopt);
     return true;
   };
   const Status scanned = store == remote_.get() ? remote_->ScanUntil(visit, &stop) : store->Scan(visit);

@@ -7,42 +7,46 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 #include "base/executor.h"
-#include "cache/drop_log.h"
+#include "cache/drop_queue.h"
 #include "cache/tier_transfers.h"
 #include "daemon/disk_tier.h"
 #include "daemon/mirrored_store.h"
 #include "daemon/remote_tier.h"
 #include "daemon/tier_plan.h"
 #include "engine/engine.h"
+#include "engine/other_models.h"
 #include "kernels/backend.h"
 
 namespace prefixd {
 
 class Tiers {
  public:
-  // `blocks` is the size of the device cache, `shares` what tenants may have of the disk cache until
-  // SetShares. `backend` and `clock` must outlive the result. `progress` is that of Backend::AllocateHostKv.
-  // `on_dropped`, which may be empty, is called as a DropListener.
+  // `shares` are what tenants may have of the disk cache until SetShares. `backend` and `clock` must outlive
+  // the result. `progress` is that of Backend::AllocateHostKv. `chat_template` is the source of the chat
+  // template, empty if there is none.
   // kInvalidArgument and kUnavailable: the directory of the disk cache cannot be used; kResourceExhausted: no
   // memory for the host tier.
-  static Result<std::unique_ptr<Tiers>> Create(const TierPlan& plan, const KvLayout& layout, uint32_t blocks,
-                                               const BlockKey& fingerprint, std::vector<OwnerShare> shares,
-                                               Backend* backend, const Clock* clock,
-                                               const MemoryProgress& progress,
-                                               std::function<void(const BlockKey&)> on_dropped = nullptr);
+  static Result<std::unique_ptr<Tiers>> Create(const TierPlan& plan, const KvLayout& layout,
+                                               const BlockKey& fingerprint, std::string_view chat_template,
+                                               std::vector<OwnerShare> shares, Backend* backend,
+                                               const Clock* clock, const MemoryProgress& progress);
 
   // For Engine::Create; empty when there is no lower tier.
   LowerTiers lower_tiers();
+  // What the directory of the disk cache has of other models.
+  const OtherModels* other_models() const { return &other_models_; }
+  // Whether the daemon that had this directory before had another chat template.
+  bool HasOtherTemplate() const;
   DiskTierStats disk() const { return disk_ == nullptr ? DiskTierStats() : disk_->stats(); }
   RemoteTierStats remote() const { return remote_ == nullptr ? RemoteTierStats() : remote_->stats(); }
   // Seconds to load a block from the remote tier, measured now; 0: not known. Waits for it.
   double ProbeRemote() const { return remote_ == nullptr ? 0 : remote_->ProbeRead(layout_.BlockBytes()); }
-  // Whether the disk tier has a record under the key. Never waits for the disk.
-  bool OnDisk(const BlockKey& key) const { return disk_ != nullptr && disk_->Contains(key); }
   // Deletes the records that match, also of the remote tier, and makes that durable. Returns how many there
   // were. Reads the heads of
   // all records, and waits for the disk. Ends early, with kUnavailable, when `stop` is true. The bytes stay
@@ -70,8 +74,9 @@ class Tiers {
   const Clock* clock_ = nullptr;
   std::unique_ptr<KvPool> host_;
   std::unique_ptr<KvCopier> copier_;  // null: the host uses the memory of device blocks directly
-  std::shared_ptr<DropLog> drops_;
-  std::function<void(const BlockKey&)> on_dropped_;
+  std::shared_ptr<DropQueue> drops_;  // null: there is no disk tier
+  OtherModels other_models_;
+  std::string note_;  // for the next daemon that opens the directory: which chat template this one has
   std::unique_ptr<DiskTier> disk_;
   CodecChoice remote_codec_;
   std::unique_ptr<RemoteTier> remote_;

@@ -22,6 +22,7 @@ PrefixCache::Options CacheOptions(const EngineOptions& options, const ModelShape
   cache.write_through = options.write_through;
   cache.spills_slow_steps = options.spills_slow_steps;
   cache.load_policy = options.load_policy;
+  cache.losses = options.losses;
   cache.block_seconds = options.load_block_seconds;
   cache.block_bytes = model.Kv(options.block_tokens, options.kv_dtype).BlockBytes();
   // Room for one sequence, but in a small pool spills go on beside it: what is evicted before is lost.

@@ -154,10 +154,10 @@ Result<RequestId> Engine::Submit(Request request) {
   std::sort(stops.begin(), stops.end());
   stops.erase(std::unique(stops.begin(), stops.end()), stops.end());
   const RequestId id = ++e.last_id;
-  const auto [tenant, salt] = request.cache_namespace;
+  const auto& [tenant, salt] = request.cache_namespace;
   BlockKeys keys(RootKey(e.options.fingerprint, tenant, salt), e.options.block_tokens);
   auto sequence = std::make_unique<Sequence>(id, std::move(request), std::move(keys));  // O(prompt)
-  if (!tenant.empty()) sequence->AddDigests(e.options.fingerprint, e.options.block_tokens);
+  sequence->LookElsewhere(e.options.fingerprint, e.options.block_tokens, e.options.other_models);
   if (!sequence->has_allowed()) return sequence->WhyNoneAllowed();
   ++e.alive;  // before the engine thread can finish it
   const Status added = e.inbox.Add(std::move(sequence), *e.clock);

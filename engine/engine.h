@@ -49,6 +49,8 @@
 
 namespace prefixd {
 
+class OtherModels;
+
 struct EngineOptions {
   int context = 0;          // maximum number of tokens of prompt and answer together
   int max_sequences = 64;   // maximum number of sequences that run at once
@@ -74,6 +76,7 @@ struct EngineOptions {
   bool write_through = false;  // see PrefixCache::Options
   bool spills_slow_steps = false;
   LoadPolicy load_policy = LoadPolicy::kAuto;
+  size_t losses = 0;  // see PrefixCache::Options
   // Estimates before anything is measured, by probes; 0: none. Seconds to load a block, by tier, and to
   // compute a token of a prompt.
   std::array<double, kTiers> load_block_seconds{};
@@ -82,9 +85,10 @@ struct EngineOptions {
   // step (engine/mask_maker.h). It outlives the engine. Null: the engine thread makes all.
   Executor* mask_executor = nullptr;
   uint64_t mask_work = grammar::TokenMasks::kMostWorkNow;
-  ResidencyListener* residency = nullptr;  // outlives the engine; see PrefixCache::Options
-  std::vector<TokenId> eos;                // the model's end tokens
-  BlockKey fingerprint;                    // of the model; see hashing/fingerprint.h
+  ResidencyListener* residency = nullptr;     // outlives the engine; see PrefixCache::Options
+  const OtherModels* other_models = nullptr;  // outlives the engine; null: none are known
+  std::vector<TokenId> eos;                   // the model's end tokens
+  BlockKey fingerprint;                       // of the model; see hashing/fingerprint.h
 };
 
 // Makes the port to the lower tiers of an engine. `pool` is the KV pool of the device tier; it outlives the

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "engine/never_seen.h"
 #include "hashing/checksum.h"
 
 namespace prefixd {
@@ -262,6 +263,11 @@ void Scheduler::ExplainMisses(Sequence& sequence) {
   int known = sequence.usage.total() - sequence.ready();
   const std::span<const TokenId> prompt(sequence.tokens.data(), static_cast<size_t>(end));
   std::vector<PrefixCache::MissRun> runs = cache_->ExplainMisses(sequence.lease, prompt);
+  const auto another_model = [&](int block) {
+    return (block + 1) * cache_->block_tokens() <= sequence.other_model;
+  };
+  if (sequence.other_model > 0)
+    ExplainNeverSeen(sequence.ready(), cache_->block_tokens(), MissReason::kOtherModel, another_model, &runs);
   if (ghost_ != nullptr && !sequence.digests.empty()) {
     const uint64_t tenant = sequence.keys.root().high;
     ghost_->Explain(tenant, sequence.digests, sequence.ready(), cache_->block_tokens(), &runs);

@@ -23,6 +23,7 @@
 #include "base/status.h"
 #include "cache/prefix_cache.h"
 #include "engine/fair_shares.h"
+#include "engine/other_models.h"
 #include "engine/request.h"
 #include "engine/request_trace.h"
 #include "engine/tenant_ghost.h"
@@ -56,6 +57,7 @@ struct Sequence {
   const int prompt_tokens;
   BlockKeys keys;                 // of `tokens`
   std::vector<uint64_t> digests;  // of its prompt, for TenantGhost; none without a tenant
+  int other_model = 0;            // leading tokens of its prompt that another model has, see OtherModels
   TokenCounts counts;             // counts of `tokens`, as far as a penalty needs them
   std::optional<grammar::ConstraintState> constraint;  // after the answer in `tokens`
   // Its mask; null without a constraint, and where the constraint has none because it is too ambiguous.
@@ -87,9 +89,11 @@ struct Sequence {
   int drawing = 0;
   int draw_row = -1;
 
-  // Of a prompt whose tenant is to be told from others.
-  void AddDigests(const BlockKey& fingerprint, int block_tokens) {
-    digests = TenantGhost::DigestsOf(fingerprint, block_tokens, tokens);
+  // Finds out what may explain misses of its prompt beside the cache of its namespace.
+  void LookElsewhere(const BlockKey& fingerprint, int block_tokens, const OtherModels* other_models) {
+    const CacheNamespace& space = request.cache_namespace;
+    if (!space.tenant.empty()) digests = TenantGhost::DigestsOf(fingerprint, block_tokens, tokens);
+    if (other_models != nullptr) other_model = other_models->FindPrefix(space, tokens);
   }
 
   void Append(TokenId token) {

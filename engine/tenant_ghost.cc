@@ -1,8 +1,7 @@
 #include "engine/tenant_ghost.h"
 
-#include <algorithm>
-
 #include "cache/block_keys.h"
+#include "engine/never_seen.h"
 
 namespace prefixd {
 
@@ -23,23 +22,12 @@ const TenantGhost::Place* TenantGhost::Find(uint64_t digest) const {
 
 void TenantGhost::Explain(uint64_t tenant, std::span<const uint64_t> digests, int begin, int block_tokens,
                           std::vector<PrefixCache::MissRun>* runs) const {
-  std::vector<PrefixCache::MissRun> explained;
-  const auto add = [&](MissReason reason, int tokens) {
-    if (explained.empty() || explained.back().reason != reason) explained.push_back({reason, 0});
-    explained.back().tokens += tokens;
+  const auto others_had = [&](int block) {
+    const auto index = static_cast<size_t>(block);
+    const Place* const place = index < digests.size() ? Find(digests[index]) : nullptr;
+    return place != nullptr && place->tenant != tenant;
   };
-  for (const PrefixCache::MissRun& run : *runs) {
-    for (int left = run.tokens; left > 0;) {
-      const int taken = std::min(left, block_tokens - begin % block_tokens);
-      const auto block = static_cast<size_t>(begin / block_tokens);
-      const bool foreign = run.reason == MissReason::kNeverSeen && block < digests.size() &&
-                           Find(digests[block]) != nullptr && Find(digests[block])->tenant != tenant;
-      add(foreign ? MissReason::kOtherTenant : run.reason, taken);
-      left -= taken;
-      begin += taken;
-    }
-  }
-  *runs = std::move(explained);
+  ExplainNeverSeen(begin, block_tokens, MissReason::kOtherTenant, others_had, runs);
 }
 
 void TenantGhost::Add(uint64_t tenant, std::span<const uint64_t> digests) {

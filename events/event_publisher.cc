@@ -93,8 +93,6 @@ void EventPublisher::Apply(ResidencyChange change) {
 }
 
 void EventPublisher::Store(ResidencyChange change) {
-  // What the store drops after this look comes later in the queue.
-  if (change.tier == Tier::kDisk && options_.on_disk && !options_.on_disk(change.key)) return;
   const BlockIndex::Entry* entry = index_.Add(
       change.key, {.parent = change.parent, .root = change.root, .tokens = std::move(change.tokens)},
       change.tier);

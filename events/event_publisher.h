@@ -59,9 +59,7 @@ class EventPublisher {
     std::string topic;
     BlockKey shared_root;          // the namespace without extra keys
     size_t most_blocks = 1 << 20;  // that are announced
-    // Whether the disk tier has a record now. It may be called until the destruction.
-    std::function<bool(const BlockKey&)> on_disk;
-    std::function<void()> wake;  // makes the engine thread see whether a report is wanted
+    std::function<void()> wake;    // makes the engine thread see whether a report is wanted
     const Clock* clock = nullptr;
   };
   // `sockets` and `queue` outlive it; nobody else uses the sockets, and the queue calls their Wake.

@@ -17,9 +17,7 @@ void ResidencyQueue::Push(ResidencyChange change) {
     MutexLock lock(mutex_);
     if (lost_ || changes_.size() >= most_) {
       fills = !lost_;
-      lost_count_ += changes_.size() + 1;
-      changes_.clear();
-      lost_ = true;
+      LoseAllLocked();
     } else {
       fills = changes_.empty();
       changes_.push_back(std::move(change));
@@ -27,6 +25,12 @@ void ResidencyQueue::Push(ResidencyChange change) {
     held_ = changes_.size();
   }
   if (fills) filled_();
+}
+
+void ResidencyQueue::LoseAllLocked() {
+  lost_count_ += changes_.size() + 1;
+  changes_.clear();
+  lost_ = true;
 }
 
 void ResidencyQueue::OnStored(const Block& block, Tier tier) {
@@ -46,6 +50,15 @@ void ResidencyQueue::OnRemoved(const BlockKey& root, const BlockKey& key, Tier t
 
 void ResidencyQueue::OnDropped(const BlockKey& key) {
   Push({.kind = ResidencyChange::Kind::kRemoved, .tier = Tier::kDisk, .key = key});
+}
+
+void ResidencyQueue::OnLost() {
+  {
+    MutexLock lock(mutex_);
+    LoseAllLocked();
+    held_ = 0;
+  }
+  filled_();
 }
 
 // A report waits while the queue is half full, so that it does not fill it.

@@ -1,15 +1,14 @@
-// ResidencyQueue: carries what the cache tells of its blocks from the engine thread, and what the disk store
-// drops from any thread, to the thread that publishes it. It never waits.
+// ResidencyQueue: carries what the cache tells of its blocks from the engine thread to the thread that
+// publishes it. It never waits.
 //
 //   full: everything in it is dropped, and what comes is dropped, until Take has told of it
 //         -> the taker forgets what it knows and calls WantReport: the engine tells the whole tree again
 //
-// Threads: the engine thread calls the members of ResidencyListener, any thread OnDropped; one thread, the
-// taker, calls the others.
+// Threads: the engine thread calls the members of ResidencyListener; one thread, the taker, calls the others.
 //
 // Invariants
 //   1. At most `most` changes are held.
-//   2. Between two losses the taker gets every change of one thread, in its order.
+//   2. Between two losses the taker gets every change, in its order.
 #pragma once
 
 #include <atomic>
@@ -41,11 +40,10 @@ class ResidencyQueue final : public ResidencyListener {
 
   void OnStored(const Block& block, Tier tier) override;
   void OnRemoved(const BlockKey& root, const BlockKey& key, Tier tier) override;
+  void OnDropped(const BlockKey& key) override;
+  void OnLost() override;
   uint64_t WantedReport() const override;
   void OnReported(uint64_t report) override;
-
-  // The store has dropped a record of the disk tier.
-  void OnDropped(const BlockKey& key);
 
   struct Taken {
     std::vector<ResidencyChange> changes;
@@ -60,6 +58,7 @@ class ResidencyQueue final : public ResidencyListener {
 
  private:
   void Push(ResidencyChange change);
+  void LoseAllLocked() REQUIRES(mutex_);  // what the queue has, and one change more
 
   const size_t most_;
   const std::optional<BlockKey> only_root_;

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "base/bytes.h"
+#include "base/check.h"
 #include "base/log.h"
 
 namespace prefixd {
@@ -111,6 +112,16 @@ std::string ReadOwner(int lock) {
   return {pid, length > 0 ? std::strcspn(pid, "\n") : 0};
 }
 
+// The second line of the file; empty when there is none, or it is too long.
+std::string ReadNote(int lock) {
+  char text[DiskFolder::kMostNote + 64] = {};
+  const ssize_t length = ::pread(lock, text, sizeof text, 0);
+  const std::string_view all(text, length > 0 ? static_cast<size_t>(length) : 0);
+  const size_t begin = all.find('\n');
+  const size_t end = begin == std::string_view::npos ? begin : all.find('\n', begin + 1);
+  return end == std::string_view::npos ? "" : std::string(all.substr(begin + 1, end - begin - 1));
+}
+
 // LookIntoDiskFolder takes the lock for a moment, to see whether it is free. That moment is waited for.
 bool TryLock(int lock) {
   for (int again = 0;; ++again) {
@@ -184,13 +195,16 @@ Status CannotUse(const std::string& what, int error) {
                          " may write, or one that can be made");
 }
 
-Result<int> Lock(const std::string& path) {
+Result<int> Lock(const std::string& path, std::string_view note, std::string* note_before) {
   const std::string file = path + "/lock";
   const int lock = OpenLock(file, O_CREAT | O_RDWR);
   if (lock < 0) return CannotUse("cannot open " + file + " as a file", errno);
   if (TryLock(lock)) {
-    const std::string pid = std::to_string(::getpid()) + "\n";
-    if (::ftruncate(lock, 0) == 0 && ::pwrite(lock, pid.data(), pid.size(), 0) > 0) return lock;
+    *note_before = ReadNote(lock);
+    std::string text = std::to_string(::getpid()) + "\n";
+    text.append(note.empty() ? *note_before : note);
+    text += '\n';
+    if (::ftruncate(lock, 0) == 0 && ::pwrite(lock, text.data(), text.size(), 0) > 0) return lock;
     const Status failed = IoError("cannot write " + file + ": " + ErrorText(errno));
     ::close(lock);
     return failed;
@@ -276,14 +290,17 @@ uint64_t DiskFolderBytes(const std::string& given) {
   return ledger.used();
 }
 
-Result<std::unique_ptr<DiskFolder>> DiskFolder::Open(const std::string& given, ByteLedger* ledger) {
+Result<std::unique_ptr<DiskFolder>> DiskFolder::Open(const std::string& given, ByteLedger* ledger,
+                                                     std::string_view note) {
+  PREFIXD_CHECK(note.size() <= kMostNote && note.find('\n') == std::string_view::npos) << note;
   std::error_code error;
   const std::string trimmed = PlainPath(given);
   fs::create_directories(trimmed, error);
   if (error) return CannotUse("cannot use '" + trimmed + "' as a disk cache", error.value());
   if (!MayBeCache(trimmed)) return NotACache(trimmed);
-  PREFIXD_ASSIGN_OR_RETURN(const int lock, Lock(trimmed));
-  std::unique_ptr<DiskFolder> folder(new DiskFolder(trimmed, ledger, lock));
+  std::string before;
+  PREFIXD_ASSIGN_OR_RETURN(const int lock, Lock(trimmed, note, &before));
+  std::unique_ptr<DiskFolder> folder(new DiskFolder(trimmed, ledger, lock, std::move(before)));
   // Token ids on the disk are what users wrote: nobody else may read them.
   fs::permissions(trimmed, fs::perms::owner_all, error);
   if (error) return CannotUse("cannot make " + trimmed + " private", error.value());

@@ -2,7 +2,7 @@
 // what else lies there, and opens the database; one that RocksDB cannot open is set aside, so that the cache
 // begins empty and nothing is lost to whoever wants to look.
 //
-//   DIR/lock          held by the daemon that uses DIR; its process id
+//   DIR/lock          held by the daemon that uses DIR; its process id, and its note for the next one
 //   DIR/segments-1/   the database of this format version
 //   DIR.damaged-N/    a database that did not open (DIR/damaged-N where the parent cannot be written)
 //   DIR/*             anything else: counted, and never touched, but for folders of other versions
@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -47,9 +48,14 @@ uint64_t DiskFolderBytes(const std::string& path);
 
 class DiskFolder {
  public:
-  // Makes `path` if it is not there (mode 0700) and locks it. kUnavailable: another process has it.
-  // kInvalidArgument: it is no directory or not that of a cache, it cannot be made, or it may not be written.
-  static Result<std::unique_ptr<DiskFolder>> Open(const std::string& path, ByteLedger* ledger);
+  static constexpr size_t kMostNote = 128;  // bytes
+
+  // Makes `path` if it is not there (mode 0700) and locks it. `note`, one line of at most kMostNote bytes, is
+  // left for the next one that opens it; without one, the note that is there stays.
+  // kUnavailable: another process has it. kInvalidArgument: it is no directory or not that of a cache, it
+  // cannot be made, or it may not be written.
+  static Result<std::unique_ptr<DiskFolder>> Open(const std::string& path, ByteLedger* ledger,
+                                                  std::string_view note = {});
   ~DiskFolder();
   DiskFolder(const DiskFolder&) = delete;
   DiskFolder& operator=(const DiskFolder&) = delete;
@@ -73,15 +79,18 @@ class DiskFolder {
   Status HasRoomFor(uint64_t bytes) const;
 
   const std::string& path() const { return path_; }
+  // The note that was there; empty: none.
+  const std::string& note_before() const { return note_before_; }
 
  private:
-  DiskFolder(std::string path, ByteLedger* ledger, int lock)
-      : path_(std::move(path)), ledger_(ledger), lock_(lock) {}
+  DiskFolder(std::string path, ByteLedger* ledger, int lock, std::string note_before)
+      : path_(std::move(path)), ledger_(ledger), lock_(lock), note_before_(std::move(note_before)) {}
   Status SetAside(const Status& why);
 
   const std::string path_;
   ByteLedger* const ledger_;
   const int lock_;  // file descriptor
+  const std::string note_before_;
   // The device and the inode of the open database; 0 while there is none.
   std::pair<uint64_t, uint64_t> database_ = {};
 };

@@ -75,7 +75,7 @@ Result<std::unique_ptr<DiskStore>> DiskStore::Open(const DiskStoreOptions& optio
 }
 
 Status DiskStore::OpenFolder() {
-  PREFIXD_ASSIGN_OR_RETURN(folder_, DiskFolder::Open(options_.path, &ledger_));
+  PREFIXD_ASSIGN_OR_RETURN(folder_, DiskFolder::Open(options_.path, &ledger_, options_.note));
   // The directory may hold more than the capacity, if that was lowered. Opening the database writes little.
   ledger_.SetLimit(std::max(options_.capacity, ledger_.used() + reserve_));
   PREFIXD_ASSIGN_OR_RETURN(db_, folder_->OpenDatabase(max_segments_, options_.observer));

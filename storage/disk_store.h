@@ -68,11 +68,15 @@ struct DiskStoreOptions {
   std::string path;
   uint64_t capacity = 0;                // bytes; at least kMinDiskCapacity
   BlockKey group;                       // of all records that are put: the fingerprint of the model
+  std::string note = {};                // see DiskFolder::Open
   int64_t max_age_seconds = 0;          // records are dropped when they have lain this long; 0: never
   int retained_percent = 25;            // of the capacity: as many bytes of records can be kept
   std::vector<OwnerShare> shares = {};  // until SetShares
   const Clock* clock = nullptr;
-  DropListener on_drop;              // may be empty
+  DropListener on_drop;  // may be empty
+  // Called, on any thread, when the directory of a segment of another group is read; may be empty. It must
+  // not call the store.
+  std::function<void(const SegmentDirectory&)> on_foreign = nullptr;
   FileObserver* observer = nullptr;  // may be null
 };
 
@@ -160,6 +164,7 @@ class DiskStore final : public BlockStore {
   // Whether a Scan has passed all segments, so that the index is whole.
   bool scanned() const;
   const ByteLedger& ledger() const { return ledger_; }
+  const std::string& note_before() const { return folder_->note_before(); }
 
   // Aborts when an invariant does not hold. O(records). No other thread may call the store.
   void CheckInvariants() const;

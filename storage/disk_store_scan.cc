@@ -36,7 +36,10 @@ void DiskStore::MakeKnown(uint32_t number, bool foreign) {
 }
 
 void DiskStore::LearnSegment(uint32_t number, const SegmentDirectory& directory) {
-  if (directory.group != options_.group) return MakeKnown(number, /*foreign=*/true);
+  if (directory.group != options_.group) {
+    if (options_.on_foreign) options_.on_foreign(directory);
+    return MakeKnown(number, /*foreign=*/true);
+  }
   const std::vector<DirectoryEntry>& entries = directory.entries;
   {
     StateLock lock(this);

@@ -101,6 +101,7 @@ struct ApiContext {
   int64_t token_share = std::numeric_limits<int64_t>::max();
   const Tokenizer* tokenizer = nullptr;
   const ChatTemplate* chat_template = nullptr;  // null: the model has none
+  bool has_other_template = false;  // than the daemon before that had the directory of the disk cache
   grammar::ConstraintCache* constraints = nullptr;
   const ToolFormat* tool_format = nullptr;   // how the model writes calls of tools; null: not at all
   std::optional<CallWriting> call_writing;   // of that format

@@ -37,7 +37,7 @@ class CacheModel {
   };
 
   CacheModel(int block_tokens, uint32_t blocks)
-      : block_tokens_(block_tokens), capacity_(blocks), free_(blocks), ghosts_(kGhostsPerBlock * blocks) {}
+      : block_tokens_(block_tokens), capacity_(blocks), free_(blocks) {}
 
   // `source`: the tokens of the block that the cache copied from, if it copied a block.
   Acquired Acquire(Sequence& seq, const Tokens& tokens, int limit, const std::optional<Tokens>& source) {
@@ -86,8 +86,7 @@ class CacheModel {
     seq.ready = seq.in_tree * block_tokens_;
   }
 
-  // The reason of each token of tokens[seq.ready, end). Counts the tokens of evicted blocks whose keys are no
-  // longer remembered in `forgotten`.
+  // The reason of each token of tokens[seq.ready, end).
   std::vector<MissReason> Explain(const Sequence& seq, const Tokens& tokens) {
     std::vector<MissReason> reasons;
     if (!seq.reads) {
@@ -101,12 +100,9 @@ class CacheModel {
         continue;
       }
       const Prefix prefix = PrefixOf(seq, tokens, block + 1);
-      const auto recent =
-          evicted_.end() - std::min<ptrdiff_t>(ghosts_, static_cast<ptrdiff_t>(evicted_.size()));
       const bool cached =
           std::ranges::any_of(entries_, [&](const Entry& entry) { return entry.prefix == prefix; });
-      const bool seen = std::find(recent, evicted_.end(), prefix) != evicted_.end();
-      forgotten += !cached && !seen && std::find(evicted_.begin(), recent, prefix) != recent;
+      const bool seen = std::find(evicted_.begin(), evicted_.end(), prefix) != evicted_.end();
       reasons.push_back(cached ? MissReason::kBlockTail
                         : seen ? MissReason::kEvictedDevice
                                : MissReason::kNeverSeen);
@@ -129,8 +125,6 @@ class CacheModel {
         ++free_;
         ++deduplicated;
       } else {
-        const auto recent = evicted_.end() - std::min(ghosts_, std::ssize(evicted_));
-        std::replace(recent, evicted_.end(), prefix, Prefix());  // it is no ghost any more
         entries_.push_back({.prefix = prefix, .references = 1});
         std::erase_if(claims_, [&](const auto& claim) { return claim.first == prefix; });
         ++committed;
@@ -157,7 +151,6 @@ class CacheModel {
   uint64_t committed = 0;
   uint64_t deduplicated = 0;
   uint64_t evicted = 0;
-  uint64_t forgotten = 0;
 
  private:
   struct Entry {
@@ -261,7 +254,6 @@ class CacheModel {
   const int block_tokens_;
   const uint32_t capacity_;
   uint32_t free_;
-  const ptrdiff_t ghosts_;
   uint64_t now_ = 0;
   std::vector<Entry> entries_;
   std::vector<std::pair<Prefix, int>> claims_;

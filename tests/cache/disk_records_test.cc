@@ -194,7 +194,7 @@ TEST_F(DiskRecordsTest, WhatTheDiskDropsIsExplainedByIt) {
   SpillAll();
   EvictFromDevice(2);
   EXPECT_EQ(Where(kFirst), "disk");
-  port_.records.clear();
+  port_.LoseRecord(KeyOf(kFirst), DropReason::kEvicted);
   EXPECT_EQ(Where(kFirst), "ghost");
   Lease lease = Open();
   EXPECT_EQ(Acquire(lease, kFirst).state, State::kReady);

@@ -23,6 +23,8 @@ class HeardBlocks final : public ResidencyListener {
     ASSERT_NE(it, heard_.end()) << "was never stored";
     if (--it->second == 0) heard_.erase(it);
   }
+  void OnDropped(const BlockKey&) override {}
+  void OnLost() override {}
   uint64_t WantedReport() const override { return 0; }
   void OnReported(uint64_t) override {}
 

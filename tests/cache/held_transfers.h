@@ -45,9 +45,15 @@ class HeldTransfers final : public TransferPort {
   void EndRemote(uint64_t of, size_t computed, RemoteEnd end) override {
     remote_ends.push_back({of, computed, end});
   }
-  std::optional<DropReason> WhyLost(const BlockKey& key) const override {
-    const auto loss = losses.find(key);
-    return loss == losses.end() ? std::nullopt : std::optional(loss->second);
+  bool TakeDrops(std::vector<RecordDrop>* taken) override {
+    taken->insert(taken->end(), dropped.begin(), dropped.end());
+    dropped.clear();
+    return !std::exchange(forgot_drops, false);
+  }
+  // The store drops a record by itself.
+  void LoseRecord(const BlockKey& key, DropReason reason) {
+    records.erase(key);
+    dropped.push_back({key, reason});
   }
   const TransferStats& stats() const override { return stats_; }
   bool KeepOnDisk(const BlockKey& key, const DiskRetention& retention) override {
@@ -115,7 +121,8 @@ class HeldTransfers final : public TransferPort {
   int questions = 0;                      // calls of FindOnRemote
   std::vector<BlockKey> asked;            // of the last one
   uint64_t asker = 0;                     // of the last one
-  std::map<BlockKey, DropReason> losses;  // what WhyLost says
+  std::vector<RecordDrop> dropped;        // what TakeDrops brings next
+  bool forgot_drops = false;
   std::map<BlockKey, DiskRetention> kept;
   size_t most_kept = SIZE_MAX;
   int drops = 0;            // calls of Drop

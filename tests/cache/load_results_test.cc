@@ -272,8 +272,8 @@ TEST_F(LoadResultsTest, AnOlderRecordIsNotWhyABlockIsLost) {
   Make({.blocks = 2, .disk = true});
   Serve(kFirst);
   SpillAll();
-  port_.records.clear();
-  port_.losses[KeyOf(kFirst)] = DropReason::kExpired;
+  port_.LoseRecord(KeyOf(kFirst), DropReason::kExpired);
+  cache_->Poll();
   EvictFromDevice(2);
   Lease lease = Open();
   EXPECT_EQ(Acquire(lease, kFirst).state, State::kReady);

@@ -171,10 +171,9 @@ class ModelledTree {
     ASSERT_FALSE(model_.contains(node));
     // Nothing is left of an earlier node with this id.
     ASSERT_FALSE(tree_.HasTokens(node) || tree_.InMemory(node) || tree_.IsGhost(node));
-    ASSERT_EQ(tree_.facts(node).last_use + tree_.facts(node).hits + tree_.lost(node), 0u);
+    ASSERT_EQ(tree_.facts(node).last_use + tree_.facts(node).hits, 0u);
     tree_.facts(node).last_use = label;
     tree_.facts(node).hits = static_cast<uint16_t>(label + 1);
-    tree_.SetLost(node, static_cast<uint8_t>(label + 2));
     const uint32_t depth = parent == kNoNode ? 0 : model_[parent].depth + 1;
     model_.emplace(
         node,
@@ -246,7 +245,6 @@ class ModelledTree {
     ASSERT_EQ(tree_.IsLeaf(node), Children(known.root, node).empty());
     ASSERT_EQ(tree_.facts(node).last_use, known.label);
     ASSERT_EQ(tree_.facts(node).hits, known.label + 1);
-    ASSERT_EQ(tree_.lost(node), known.label + 2);
   }
 
   void CheckKv(NodeId node, const Known& known) {

@@ -14,7 +14,7 @@
 #include <string>
 #include <vector>
 
-#include "cache/drop_log.h"
+#include "cache/drop_queue.h"
 #include "cache/tier_transfers.h"
 #include "hashing/block_key.h"
 #include "storage/memory_store.h"
@@ -164,7 +164,7 @@ class TierTransfersTest : public testing::Test {
   ManualClock clock_;
   FailingStore store_;
   ManualExecutor loads_{4}, spills_{4}, copies_{4};
-  std::shared_ptr<DropLog> drops_ = std::make_shared<DropLog>(2);
+  std::shared_ptr<DropQueue> drops_ = std::make_shared<DropQueue>(2);
   std::unique_ptr<TierTransfers> transfers_;
 };
 

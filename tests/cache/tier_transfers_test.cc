@@ -151,7 +151,11 @@ TEST_F(TierTransfersTest, ARecordOlderThanAllowedIsNotUsed) {
   EXPECT_EQ(device_[3], before);
   EXPECT_FALSE(OnDisk());
   EXPECT_FALSE(store_.records.Contains(ChildKey(kRoot, kTokens)));
-  EXPECT_EQ(transfers_->WhyLost(ChildKey(kRoot, kTokens)), DropReason::kExpired);
+  std::vector<RecordDrop> drops;
+  EXPECT_TRUE(transfers_->TakeDrops(&drops));
+  ASSERT_EQ(drops.size(), 1u);
+  EXPECT_EQ(drops[0].key, ChildKey(kRoot, kTokens));
+  EXPECT_EQ(drops[0].reason, DropReason::kExpired);
   EXPECT_EQ(errors(Tier::kDisk, TierError::kMissing), 0u) << "nothing went wrong";
   ASSERT_EQ(Spill(1), TransferResult::kOk);
   EXPECT_EQ(Load(3).result, TransferResult::kOk) << "written again";
@@ -300,22 +304,31 @@ TEST_F(TierTransfersTest, ADeleteThatWasRefusedDoesNotFollowTheSpillOfItsKey) {
   EXPECT_TRUE(store_.records.Contains(ChildKey(kRoot, kTokens)));
 }
 
-TEST_F(TierTransfersTest, RemembersWhyTheStoreDroppedARecord) {
+TEST_F(TierTransfersTest, BringsWhatTheStoreDroppedAndWakesTheEngine) {
   const BlockKey keys[] = {{1, 1}, {2, 2}, {3, 3}};
-  const auto take = [this] {
-    std::vector<FinishedTransfer> none;
-    transfers_->Poll(&none);
-  };
+  const int wakes = wakes_;
   drops_->Add(keys[0], DropReason::kEvicted);
-  EXPECT_EQ(transfers_->WhyLost(keys[0]), std::nullopt) << "before Poll";
-  take();
-  EXPECT_EQ(transfers_->WhyLost(keys[0]), DropReason::kEvicted);
-  drops_->Add(keys[1], DropReason::kExpired);
-  drops_->Add(keys[2], DropReason::kLost);
-  take();
-  EXPECT_EQ(transfers_->WhyLost(keys[0]), std::nullopt) << "it remembers two";
-  EXPECT_EQ(transfers_->WhyLost(keys[1]), DropReason::kExpired);
-  EXPECT_EQ(transfers_->WhyLost(keys[2]), DropReason::kLost);
+  drops_->Add(keys[1], std::nullopt);
+  EXPECT_EQ(wakes_, wakes + 1) << "the queue was empty once";
+  std::vector<RecordDrop> drops;
+  EXPECT_TRUE(transfers_->TakeDrops(&drops));
+  ASSERT_EQ(drops.size(), 2u);
+  EXPECT_EQ(drops[0].key, keys[0]);
+  EXPECT_EQ(drops[0].reason, DropReason::kEvicted);
+  EXPECT_EQ(drops[1].reason, std::nullopt);
+  for (const BlockKey& key : keys) drops_->Add(key, DropReason::kLost);
+  EXPECT_EQ(wakes_, wakes + 2);
+  drops.clear();
+  EXPECT_FALSE(transfers_->TakeDrops(&drops)) << "it holds two";
+  ASSERT_EQ(drops.size(), 2u);
+  EXPECT_EQ(drops[0].key, keys[1]);
+  EXPECT_EQ(drops[1].key, keys[2]);
+  drops.clear();
+  EXPECT_TRUE(transfers_->TakeDrops(&drops));
+  EXPECT_TRUE(drops.empty());
+  transfers_.reset();
+  drops_->Add(keys[0], DropReason::kEvicted);
+  EXPECT_EQ(wakes_, wakes + 2) << "the engine is gone";
 }
 
 }  // namespace

@@ -90,9 +90,9 @@ TEST(Metrics, EveryNameAndLabelIsPresentAtZeroFromTheStart) {
   for (const char* kind : {"prompt", "generated"}) {
     expect("prefixd_unanswered_tokens_total{kind=\"" + std::string(kind) + "\"}");
   }
-  for (const char* reason :
-       {"never_seen", "evicted_device", "evicted_host", "evicted_disk", "evicted_remote", "block_tail",
-        "other_tenant", "expired", "corrupt", "load_slower", "template_diverged", "disabled"}) {
+  for (const char* reason : {"never_seen", "evicted_device", "evicted_host", "evicted_disk", "evicted_remote",
+                             "block_tail", "other_tenant", "other_model", "expired", "corrupt", "load_slower",
+                             "template_diverged", "disabled"}) {
     expect("prefixd_cache_miss_tokens_total{reason=\"" + std::string(reason) + "\"}");
   }
   for (const char* kind :

@@ -9,7 +9,9 @@
 #include <fstream>
 
 #include "base/clock.h"
-#include "cache/drop_log.h"
+#include "cache/drop_queue.h"
+#include "cache/loss_log.h"
+#include "engine/other_models.h"
 #include "storage/disk_folder.h"
 #include "storage/disk_store.h"
 #include "tests/daemon/options_with.h"
@@ -50,7 +52,7 @@ TEST(TierPlan, WithoutOptionsThereIsNoLowerTier) {
   const TierPlan plan = PlanOf(OptionsWith({}));
   EXPECT_EQ(plan.host_blocks, 0u);
   EXPECT_FALSE(plan.disk.on);
-  EXPECT_TRUE(TierMemory(plan, SmallLayout(), 100).empty());
+  EXPECT_TRUE(TierMemory(plan, SmallLayout()).empty());
 }
 
 TEST(TierPlan, TheHostTierHasWholeBlocks) {
@@ -142,18 +144,30 @@ TEST(TierMemory, CountsTheHostBlocksAndWhatTheDiskTierNeedsInRam) {
   const KvLayout layout = SmallLayout();
   const TierPlan plan =
       PlanOf(OptionsWith({{"host-cache", "1MiB"}, {"disk-cache-dir", dir.path()}, {"disk-cache", "64MiB"}}));
-  const MemoryPlan parts = TierMemory(plan, layout, 100);
+  const MemoryPlan parts = TierMemory(plan, layout);
   EXPECT_EQ(BytesOf(parts, "host_cache_bytes"), plan.host_blocks * uint64_t{layout.BlockBytes()});
-  EXPECT_GE(BytesOf(parts, "disk_index_bytes"),
-            64 * kMiB / layout.BlockBytes() * 37 + DropLog::MaxMemoryBytes(4 * 100));
+  EXPECT_GE(
+      BytesOf(parts, "disk_index_bytes"),
+      64 * kMiB / layout.BlockBytes() * 37 + DropQueue::MaxMemoryBytes() + OtherModels::MaxMemoryBytes());
   EXPECT_GE(BytesOf(parts, "disk_buffer_bytes"), 3 * DiskStore::SegmentBytes(64 * kMiB));
   for (const MemoryPart& part : parts) {
     const TierPlan larger = PlanOf(
         OptionsWith({{"host-cache", "2MiB"}, {"disk-cache-dir", dir.path()}, {"disk-cache", "128MiB"}}),
         layout);
-    EXPECT_GT(BytesOf(TierMemory(larger, layout, 100), part.key), part.bytes) << part.key;
+    EXPECT_GT(BytesOf(TierMemory(larger, layout), part.key), part.bytes) << part.key;
   }
-  EXPECT_GT(BytesOf(TierMemory(plan, layout, 1000), "disk_index_bytes"), BytesOf(parts, "disk_index_bytes"));
+}
+
+TEST(TierPlan, AsManyLossesAreRememberedAsTheTiersHaveBlocksAFewTimes) {
+  const KvLayout layout = SmallLayout();
+  TierPlan plan{.host_blocks = 10'000};
+  EXPECT_EQ(RememberedLosses({}, layout, 100), uint64_t{1} << 15) << "the least";
+  EXPECT_EQ(RememberedLosses(plan, layout, 20'000), 4u * 30'000);
+  plan.disk = {.on = true, .capacity = 5'000 * uint64_t{layout.BlockBytes()}};
+  EXPECT_EQ(RememberedLosses(plan, layout, 20'000), 4u * 35'000);
+  plan.disk.capacity = uint64_t{1} << 50;
+  EXPECT_EQ(LossLog::MaxMemoryBytes(RememberedLosses(plan, layout, 20'000)), uint64_t{32} << 20)
+      << "the most";
 }
 
 TEST(TierPlan, ADirectoryThatCannotBeOneIsRefused) {

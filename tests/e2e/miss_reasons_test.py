@@ -16,7 +16,7 @@ import pytest
 from daemon import PATIENCE, ROOT, Daemon, wait_until
 from kv_endpoints import endpoint, ready
 from kv_events_test import EVENTS, REPLAY, first_batch
-from kv_subscriber import BlockRemoved, BlockStored, Subscriber
+from kv_subscriber import BlockStored, Subscriber
 
 SERVE = ROOT / "build/release/bench/serve_bench"
 BLOCK = 16
@@ -26,15 +26,13 @@ LOST_BY = {"GPU": "evicted_device", "CPU": "evicted_host", "DISK": "evicted_disk
 
 class Residency:
     """Why a request would compute a block: `device` or `lower` while a tier has it, and otherwise the reason
-    of the tier that lost it last. A block is the key of its namespace, and the tokens up to its end. The
-    daemon remembers as many losses as `remembered` says."""
+    of the tier that lost it last. A block is the key of its namespace, and the tokens up to its end."""
 
     def __init__(self, lost_by):
-        self.lost_by, self.remembered, self.losses = lost_by, 0, 0
+        self.lost_by = lost_by
         self.otherwise = None  # the state of blocks of which no event has spoken
         self.media = collections.defaultdict(set)  # this and the next ones are by the hash of events
-        self.now, self.since, self.taken, self.lost_at = {}, {}, set(), {}
-        self.dropped = set()           # by the disk, which may have them again by the time it tells so
+        self.now, self.since, self.taken = {}, {}, set()
         self.parts = {}                # parent, extra keys and tokens of blocks whose parent is not known yet
         self.prefix, self.of = {}, {}  # the block of a hash, also of those that are gone, and the reverse
 
@@ -45,12 +43,6 @@ class Residency:
             for block in getattr(event, "block_hashes", ()):
                 media = self.media[block]
                 (media.add if isinstance(event, BlockStored) else media.remove)(event.medium)
-                if event.medium != "DISK" and not media & {"GPU", "CPU"}:
-                    self.losses += 1
-                    self.lost_at[block] = self.losses
-                if isinstance(event, BlockRemoved) and event.medium == "DISK":  # told late, by another thread
-                    self.since.setdefault(block, {self.now.get(block)}).add(self.lost_by["DISK"])
-                    self.dropped.add(block)
                 self._note(block, "device" if "GPU" in media else "lower" if media
                            else self.lost_by[event.medium])
 
@@ -82,13 +74,9 @@ class Residency:
         self.since, self.taken = {}, set()
 
     def states(self, prefix):
-        """All states since `begin` until it was there; None: it was never there, or is forgotten."""
+        """All states since `begin` until it was there; None: it was never there."""
         block = self.of.get(prefix)
-        states = self.since.get(block, {self.now.get(block, self.otherwise)})
-        is_old = self.losses - self.lost_at.get(block, self.losses) >= self.remembered
-        if block in self.dropped and states != {"device"}:
-            states = states | {"lower"}
-        return states | {None} if is_old and states - {"device"} else states
+        return self.since.get(block, {self.now.get(block, self.otherwise)})
 
 
 class Oracle:
@@ -96,6 +84,7 @@ class Oracle:
 
     def __init__(self, text_of):
         self.text_of, self.computed, self.earlier = text_of, set(), []
+        self.of_other_model = set()  # blocks that another model has on the disk
 
     @staticmethod
     def blocks(space, ids):
@@ -121,13 +110,15 @@ class Oracle:
         blocks = self.blocks(space, prompt)
         new = "template_diverged" if self.diverged(space, prompt) else "never_seen"
         loads = any("lower" in residency.states(block) for block in blocks)
+        foreign = sum(1 for _ in itertools.takewhile(self.of_other_model.__contains__, blocks))
         found = {(None, 0, ())}  # the last reason, the cached tokens, and the counts
         for index in range((len(prompt) - 1) // BLOCK + 1):
             tokens = min(len(prompt), (index + 1) * BLOCK) - index * BLOCK
             states = residency.states(blocks[index]) if index < len(blocks) else {None}
             next_found = set()
             for last, taken, counts in found:
-                reasons = self._reasons(blocks, index, last, new, (index + 1) * BLOCK == len(prompt), states)
+                first, ends = "other_model" if index < foreign else new, (index + 1) * BLOCK == len(prompt)
+                reasons = self._reasons(blocks, index, last, first, ends, states)
                 copied = {0, cached % BLOCK} if last is None or loads else {0}  # a part of a block
                 parts = [(reason, taken + part) for reason in reasons for part in copied if part < tokens]
                 if states & {"device", "lower"} and index < len(blocks) and blocks[index] in self.computed:
@@ -168,10 +159,7 @@ class Proxy:
         self.lock, self.replays = threading.Lock(), endpoint(daemon, "replay")
         self.oracle = Oracle(lambda ids: self.post("/v1/detokenize", {"tokens": ids})["prompt"])
         self.seen, self.wrong, self.open = collections.Counter(), [], 0
-        self.exact = True  # otherwise what was computed before and what was not are told apart
         first_batch(router)
-        router.blocks.remembered = 4 * sum(value for (name, labels), value in daemon.metrics().items()
-                                           if name == "prefixd_blocks" and ("tier", "device") in labels)
         self.spaces = {salt: self.space_of(salt, 20 + number) for number, salt in enumerate(set(SALTS))}
 
     def space_of(self, salt, token):
@@ -209,12 +197,6 @@ class Proxy:
     def check(self, space, prompt, reads, told):
         got = collections.Counter({reason: n for reason, n in told["miss_tokens"].items() if n > 0})
         self.seen.update(got)
-        if reads and not self.exact:
-            known = BLOCK * sum(block in self.oracle.computed for block in self.oracle.blocks(space, prompt))
-            had = sum(got[reason] for reason in ("evicted_device", "evicted_disk", "load_slower"))
-            if had + told["cached_tokens"] > known + BLOCK or got["block_tail"] > 2 * BLOCK:
-                self.wrong.append((dict(got), known, told))
-            return
         possible = [collections.Counter({"disabled": len(prompt)})] if not reads else self.oracle.possible(
             space, prompt, told["cached_tokens"], self.router.blocks)
         self.open += len(possible) > 2
@@ -308,10 +290,9 @@ def test_what_host_memory_has_lost_is_told_apart():
         assert {"never_seen", "evicted_host"} <= set(proxy.seen), proxy.seen
 
 
-def test_what_the_disk_has_lost_is_told_apart(tmp_path):
-    """A small disk drops and writes records at any time, beside what events tell: reasons have bounds."""
+def test_what_a_full_disk_has_lost_is_told_apart(tmp_path):
+    """A small disk drops and writes records at any time, also while a request begins."""
     with Watched(*disk(tmp_path, "8MiB"), device_cache="2MiB") as proxy:
-        proxy.exact = False
         proxy.replay("tenants", **{"tenants": 16, "requests": 120, "prefix-words": 80})
         assert proxy.evictions("disk") > 0
         assert {"never_seen", "evicted_disk"} <= set(proxy.seen), proxy.seen
@@ -329,20 +310,25 @@ def test_what_is_too_old_says_so(tmp_path):
         assert {"never_seen", "expired"} <= set(proxy.seen), proxy.seen
 
 
-@pytest.mark.parametrize("has_disk,then,finds", [
-    (False, (), False), (True, (), True), (True, ("--kv-dtype", "f16"), False)])
-def test_a_restart_forgets_what_is_not_on_the_disk(tmp_path, has_disk, then, finds):
-    """KV of another type is another model's: the disk has it, and it is never seen. One client
-    sends the same requests in the same order again, so that they get the same salts."""
+@pytest.mark.parametrize("has_disk,then,reason", [
+    (False, (), "never_seen"), (True, (), None), (True, ("--kv-dtype", "f16"), "other_model")])
+def test_a_restart_forgets_what_is_not_on_the_disk(tmp_path, has_disk, then, reason):
+    """KV of another type is another model's. One client sends the same requests in the same order again, so
+    that they get the same salts."""
     options = disk(tmp_path) if has_disk else ()
     with Watched(*options, device_cache="4MiB") as proxy:
         proxy.replay("tenants", tenants=6, clients=1)
-        computed = proxy.oracle.computed
+        salts = {space: salt for salt, space in proxy.spaces.items()}
+        computed = {(salts[space], tokens) for space, tokens in proxy.oracle.computed}
     with Watched(*options, *then, device_cache="4MiB") as proxy:
         if has_disk:
             wait_until(lambda: proxy.daemon.logged("the disk cache is scanned"), "the scan")
-        if finds:
+        computed = {(proxy.spaces[salt], tokens) for salt, tokens in computed}
+        if reason is None:
             proxy.oracle.computed, proxy.router.blocks.otherwise = computed, "lower"
+        elif has_disk:
+            proxy.oracle.of_other_model = computed
         proxy.replay("tenants", tenants=6, clients=1)
-        assert not any("evicted" in reason for reason in proxy.seen), proxy.seen
-        assert (proxy.seen["never_seen"] > 0) != finds, proxy.seen
+        assert not any("evicted" in seen for seen in proxy.seen), proxy.seen
+        found = {seen for seen in proxy.seen if seen not in ("block_tail", "disabled", "load_slower")}
+        assert found == ({reason} if reason else set()), proxy.seen

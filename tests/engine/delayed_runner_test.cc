@@ -92,7 +92,7 @@ class NoMedium final : public TransferPort {
     finished->insert(finished->end(), ended_.begin(), ended_.end());
     ended_.clear();
   }
-  std::optional<DropReason> WhyLost(const BlockKey&) const override { return std::nullopt; }
+  bool TakeDrops(std::vector<RecordDrop>*) override { return true; }
   const TransferStats& stats() const override { return stats_; }
 
  private:

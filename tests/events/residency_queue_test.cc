@@ -59,6 +59,16 @@ TEST_F(ResidencyQueueTest, WhatIsLostIsToldOnceAndCounted) {
   EXPECT_THAT(Numbers(taken), testing::ElementsAre(8));
 }
 
+TEST_F(ResidencyQueueTest, DropsThatWereNotToldAreALoss) {
+  Store(1);
+  queue_.OnLost();
+  EXPECT_EQ(filled_, 2);
+  const ResidencyQueue::Taken taken = queue_.Take();
+  EXPECT_TRUE(taken.lost);
+  EXPECT_TRUE(taken.changes.empty());
+  EXPECT_EQ(queue_.lost(), 2u);
+}
+
 TEST_F(ResidencyQueueTest, AReportIsWantedUntilItIsCompleteAndWhileThereIsRoom) {
   EXPECT_EQ(queue_.WantedReport(), 0u);
   const uint64_t first = queue_.WantReport();

@@ -30,7 +30,7 @@ Simulation::Simulation(const Options& options)
       disk_tier_(host_blocks_ == 0 || random_.Chance(0.8)),
       faults_(options.seed + 1, options.random_faults ? 0.01 * static_cast<double>(random_.Below(5)) : 0,
               options.fail_at),
-      drops_(std::make_shared<DropLog>(1 + random_.Below(64))) {
+      drops_(std::make_shared<DropQueue>(1 + random_.Below(64))) {
   DropListener on_drop = [this](const BlockKey& key, DropReason reason) { drops_->Add(key, reason); };
   const uint64_t capacity = 400 * static_cast<uint64_t>(random_.Between(4, 60));
   if (options.real_disk) {

@@ -27,7 +27,7 @@
 #include <vector>
 
 #include "base/prng.h"
-#include "cache/drop_log.h"
+#include "cache/drop_queue.h"
 #include "cache/tier_transfers.h"
 #include "engine/scheduler.h"
 #include "tests/cache/token_memory.h"
@@ -90,7 +90,7 @@ class Simulation {
   const bool disk_tier_;
   testing_support::TickingClock clock_{1};
   Faults faults_;
-  std::shared_ptr<DropLog> drops_;
+  std::shared_ptr<DropQueue> drops_;
   std::unique_ptr<SimDisk> disk_;
   // Of one process.
   std::unique_ptr<JobQueue> loads_, spills_, copies_;

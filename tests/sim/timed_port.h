@@ -23,7 +23,7 @@ class TimedPort final : public TransferPort {
   void Drop(const BlockKey& key) override { records_.erase(key); }
   void Start(const Transfer& transfer) override;
   void Poll(std::vector<FinishedTransfer>* finished) override;
-  std::optional<DropReason> WhyLost(const BlockKey&) const override { return std::nullopt; }
+  bool TakeDrops(std::vector<RecordDrop>*) override { return true; }
   const TransferStats& stats() const override { return stats_; }
 
   uint64_t failed = 0, lost = 0, refused = 0;  // loads

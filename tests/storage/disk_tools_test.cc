@@ -326,6 +326,25 @@ TEST_F(DiskToolsTest, TheFolderSaysWhatIsWrong) {
   EXPECT_TRUE(Scanned(store.get()).empty());
 }
 
+TEST_F(DiskToolsTest, ANoteIsLeftForTheNextOneThatOpensTheFolder) {
+  ByteLedger ledger(UINT64_MAX);
+  const auto note_before = [&](std::string_view note) {
+    const auto folder = DiskFolder::Open(path_, &ledger, note);
+    EXPECT_TRUE(folder.ok()) << folder.status().ToString();
+    EXPECT_EQ(LookIntoDiskFolder(path_)->owner, std::to_string(getpid()));
+    return (*folder)->note_before();
+  };
+  EXPECT_EQ(note_before("first"), "");
+  EXPECT_EQ(note_before("second"), "first");
+  EXPECT_EQ(note_before(""), "second");
+  EXPECT_EQ(note_before(""), "second") << "it stays";
+  for (const std::string& text : {std::string("42"), std::string("42\n"), std::string("42\nno end"),
+                                  "42\n" + std::string(10'000, 'x') + "\n"}) {
+    std::ofstream(path_ + "/lock") << text;
+    EXPECT_EQ(note_before(""), "") << text.substr(0, 20);
+  }
+}
+
 TEST_F(DiskToolsTest, WhatIsNotOfTheDatabaseStaysWhenAllGoes) {
   Open();
   const std::string database = path_ + "/segments-1";

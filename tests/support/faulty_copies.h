@@ -54,7 +54,7 @@ class FaultyCopies final : public TransferPort {
       finished->push_back(std::move(each));
     }
   }
-  std::optional<DropReason> WhyLost(const BlockKey& key) const override { return port_->WhyLost(key); }
+  bool TakeDrops(std::vector<RecordDrop>* drops) override { return port_->TakeDrops(drops); }
   const TransferStats& stats() const override { return port_->stats(); }
 
   // Loads that failed without being tried.

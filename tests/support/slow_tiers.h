@@ -40,7 +40,7 @@ class SlowTiers final : public TransferPort {
   void Start(const Transfer& transfer) override { copies_.Start(transfer); }
   void Withdraw() override { copies_.Withdraw(); }
   void Poll(std::vector<FinishedTransfer>* finished) override { copies_.Poll(finished); }
-  std::optional<DropReason> WhyLost(const BlockKey& key) const override { return copies_.WhyLost(key); }
+  bool TakeDrops(std::vector<RecordDrop>* drops) override { return copies_.TakeDrops(drops); }
   const TransferStats& stats() const override { return copies_.stats(); }
 
   // Loads that failed without being tried.

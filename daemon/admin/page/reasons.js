@@ -9,6 +9,8 @@ export const REASONS = {
   evicted_remote: ['dropped by the remote cache', 'Give the store of --remote-cache more memory.'],
   block_tail: ['end of a block', 'The last tokens of prompts, which fill no block. Normal.'],
   other_tenant: ['another tenant has it', 'Tenants share nothing. Give requests of one team one tenant.'],
+  other_model: ['another model has it', 'The disk has it of another model, or of another form of this one, ' +
+                'such as another --kv-dtype. Normal after such a change.'],
   expired: ['too old on the disk', 'Records outlived --disk-max-age.'],
   corrupt: ['damaged', 'A copy was damaged: look at the disk and its log.'],
   load_slower: ['loading is slower', 'A lower tier had it, but computing was faster, or the load failed: ' +

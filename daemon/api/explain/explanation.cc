@@ -123,6 +123,10 @@ std::string Explanation(const PromptRecord& record) {
   } else {
     text += ".";
   }
+  if (record.template_changed)
+    text +=
+        " Since prefixd started it has another chat template than before: if the conversation is older, "
+        "it is written otherwise from there on.";
   return record.comparison ? text + " " + ChangeSentence(*record.comparison) : text;
 }
 
@@ -183,9 +187,13 @@ void RecordMisses(const ApiContext& context, const RequestEvent& event, std::spa
   if (known) return;
   record->misses_at = context.clock->NowSeconds();
   record->misses_unix = static_cast<double>(context.clock->UnixSeconds());
-  if (const auto& first = record->misses.first)
-    record->first_miss =
-        record->PlaceOfToken(ids, static_cast<size_t>(first->place.token), *context.tokenizer);
+  const auto& first = record->misses.first;
+  if (!first) return;
+  record->first_miss = record->PlaceOfToken(ids, static_cast<size_t>(first->place.token), *context.tokenizer);
+  const bool goes_on = record->comparison && Kept(*record->comparison);
+  const MissReason told = first->reason == MissReason::kOtherTenant ? MissReason::kNeverSeen : first->reason;
+  if (context.has_other_template && record->is_chat() && told == MissReason::kNeverSeen && !goes_on)
+    record->template_changed = context.started;
 }
 
 json::object ExplanationJson(const PromptRecord& record) {
@@ -206,6 +214,7 @@ json::object ExplanationJson(const PromptRecord& record) {
           {"sources", std::move(sources)},
           {"miss_tokens", std::move(reasons)},
           {"first_miss", FirstMissJson(record)},
+          {"template_changed", record.template_changed ? json::value(*record.template_changed) : nullptr},
           {"comparison", ComparisonJson(record)},
           {"explanation", Explanation(record)}};
 }

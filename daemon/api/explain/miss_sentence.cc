@@ -37,17 +37,20 @@ std::string MissSentence(const FirstMiss& miss, double scheduled) {
     case MissReason::kEvictedHost:
       return "Host memory evicted the block" + since + ", and the disk did not have it.";
     case MissReason::kEvictedDisk:
-      return "The disk evicted the block" + (since.empty() ? std::string() : "; memory had lost it" + since) +
-             ".";
+      return "The disk evicted the block" + since + ".";
     case MissReason::kEvictedRemote:
       return "The remote cache had the block and has dropped it" +
-             (since.empty() ? std::string() : "; memory had lost it" + since) + ".";
+             (since.empty() ? std::string() : "; it was found to be gone" + since) + ".";
     case MissReason::kBlockTail:
       return place.resides[0] ? "The block is in the device cache; the last token of a prompt is always "
                                 "computed."
                               : "These tokens are the end of the prompt and fill no block.";
     case MissReason::kOtherTenant:
       return "A prompt of another tenant had the block, and tenants share nothing.";
+    case MissReason::kOtherModel:
+      return "The disk has the block of another model, or of this one in another form, such as another type "
+             "of "
+             "KV; they share no KV.";
     case MissReason::kExpired:
       return "The record of the block on the disk was older than disk-max-age allows.";
     case MissReason::kCorrupt:

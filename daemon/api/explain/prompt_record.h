@@ -82,6 +82,9 @@ struct PromptRecord {
   std::optional<MessagePlace> first_miss;
   double misses_at = 0;  // the time of `misses` on the engine's clock, and as Unix seconds
   double misses_unix = 0;
+  // Since then, in Unix seconds, chats may be written otherwise than before; nothing: they are not, or it
+  // does not explain the first miss.
+  std::optional<int64_t> template_changed;
 
   // Messages as a chat has them.
   void AddMessages(const boost::json::array& messages);
@@ -99,6 +102,7 @@ struct PromptRecord {
   // How many code points of the text the first ids of the prompt are. A decoder writes spaces that the text
   // does not have, such as one behind each control token: those do not count.
   size_t CodePointsOf(std::span<const TokenId> ids, const Tokenizer& tokenizer) const;
+  bool is_chat() const { return !is_text_; }
   MessagePlace PlaceInText(size_t code_point) const;
   MessagePlace PlaceInContents(size_t unit) const;
   size_t held_bytes() const;

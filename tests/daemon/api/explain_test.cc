@@ -94,6 +94,27 @@ TEST_F(ExplainTest, OfOtherTenantsNothingIsTold) {
   EXPECT_EQ(At(told, "/miss_tokens/never_seen"), At(told, "/computed_tokens"));
 }
 
+TEST_F(ExplainTest, AnotherTemplateThanBeforeTheStartIsTold) {
+  api_.context.has_other_template = true;
+  api_.context.started = 1234;
+  const auto ask = [&](const Turns& talk) {
+    return Explain(IdOf(Ask("/v1/chat/completions", ChatBody(talk), "yes")));
+  };
+  const Turns talk = {{"user", "hello"}};
+  json::object told = ask(talk);
+  EXPECT_EQ(told.at("template_changed"), json::value(1234));
+  EXPECT_NE(Text(told.at("explanation")).find("another chat template"), std::string::npos);
+  told = ask({{"user", "hello"}, {"assistant", "yes"}, {"user", "why"}});
+  EXPECT_TRUE(told.at("template_changed").is_null()) << "it goes on what this template has written";
+  api_.engine.miss.reason = MissReason::kEvictedDisk;
+  EXPECT_TRUE(ask({{"user", "another"}}).at("template_changed").is_null()) << "another reason";
+  api_.engine.miss.reason = MissReason::kNeverSeen;
+  const json::object text = Explain(IdOf(Ask("/v1/completions", {{"prompt", "plain"}}, "yes")));
+  EXPECT_TRUE(text.at("template_changed").is_null()) << "no template";
+  api_.context.has_other_template = false;
+  EXPECT_TRUE(ask({{"user", "one more"}}).at("template_changed").is_null());
+}
+
 TEST_F(ExplainTest, AMissHasItsPlaceTiersAndTimes) {
   api_.clock.Advance(1000'000'000'000);
   const Turns talk = {{"system", "be good"}, {"user", "hello"}};
