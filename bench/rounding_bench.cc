@@ -1,7 +1,7 @@
 // What does it cost to round the activations that bf16 weights multiply, to round keys and values, and to
 // quantise weights? The program runs the beginning of a text through a model with each choice of the first:
 // activations in f32 (the numerics cpu-1) or rounded to bf16, and to integers where the weights of a GGUF
-// file are quantised (cpu-3); KV in f32 or in --kv-dtype. With --quantize it does so with quantised weights
+// file are quantised (cpu-4); KV in f32 or in --kv-dtype. With --quantize it does so with quantised weights
 // and activations in place of that. It compares distributions
 // of the token after each token of the text:
 //   KL          the Kullback-Leibler divergence of a run from its reference, in nats
@@ -164,10 +164,10 @@ Cost AddRows(Report& report, const Model& model, std::span<const TokenId> ids, c
   using numerics::Version;
   const Distributions exact = Run(model, ids, {Version::kCpu1, DType::kF32});
   if (format != "none") {
-    const Distributions quantised = Run(model, ids, {Version::kCpu3, DType::kF32, quantize});
+    const Distributions quantised = Run(model, ids, {Version::kCpu4, DType::kF32, quantize});
     return AddRow(report, format + " weights", quantised, exact, ids.size());
   }
-  const Cost cost = AddRow(report, "rounded activations", Run(model, ids, {Version::kCpu3, DType::kF32}),
+  const Cost cost = AddRow(report, "rounded activations", Run(model, ids, {Version::kCpu4, DType::kF32}),
                            exact, ids.size());
   if (kv == DType::kF32) return cost;
   const Distributions rounded_kv = Run(model, ids, {Version::kCpu1, kv});
@@ -176,7 +176,7 @@ Cost AddRows(Report& report, const Model& model, std::span<const TokenId> ids, c
     const Distributions of_bf16 = Run(model, ids, {Version::kCpu1, DType::kBF16});
     AddRow(report, kv_name + " KV over bf16 KV", rounded_kv, of_bf16, ids.size());
   }
-  const Distributions both = Run(model, ids, {Version::kCpu3, kv});
+  const Distributions both = Run(model, ids, {Version::kCpu4, kv});
   AddRow(report, "both", both, exact, ids.size());
   AddRow(report, "both over " + kv_name + " KV", both, rounded_kv, ids.size());
   return cost;

@@ -1,4 +1,4 @@
-// The numerics of the CPU backends, versions "cpu-1" and "cpu-3". The results of every CPU backend are bit
+// The numerics of the CPU backends, versions "cpu-1" and "cpu-4". The results of every CPU backend are bit
 // for bit those of this definition. The backend `ref` is plain code for it; the others are fast code for it.
 // The tests in tests/kernels compare them. Pure functions; any thread.
 //
@@ -8,7 +8,7 @@
 //
 //   1. Stored types. f16 and bf16 widen to f32 exactly. F32ToF16 and F32ToBF16 below narrow f32.
 //   2. Gemm. acc = +0; acc = fma(x[k], w[k], acc) for k = 0 .. K-1; then y = acc, or y = y + acc. A bias is
-//      added afterwards to the stored value: y = y + bias. In version cpu-3 rule 8 replaces this rule for
+//      added afterwards to the stored value: y = y + bias. In version cpu-4 rule 8 replaces this rule for
 //      bf16 weights, and rule 9 for quantised ones.
 //   3. Sums along a row. Term i is added to partial sum i mod 16, in ascending i. The 16 partial sums start
 //      at +0. They merge as s[j] = s[j] + s[j + h] for h = 8, 4, 2, 1.
@@ -34,7 +34,7 @@
 //      With a window of w tokens only the tokens max(0, p - w + 1) .. p take part. A tile or span without
 //      such a token is left out. So the first span is the one that holds the first token of the window, and
 //      its first tile is the one that holds this token. Tiles, spans and t mod 16 stay aligned to position 0.
-//   8. Gemm with bf16 weights, version cpu-3. x is rounded by F32ToBF16. acc = +0; then for k = 0, 2, 4 ...
+//   8. Gemm with bf16 weights, version cpu-4. x is rounded by F32ToBF16. acc = +0; then for k = 0, 2, 4 ...
 //        acc = fma(x[k+1], w[k+1], acc); acc = fma(x[k], w[k], acc);
 //      then y = acc, or y = y + acc. If K is odd, x[K] and w[K] are +0, and the step with them takes place:
 //      it makes a zero of either sign +0. All of this flushes: a subnormal operand, y included, counts as
@@ -46,14 +46,17 @@
 //   9. Quantised weights (kernels/quant_format.h). Each 32 columns are a run; h = 0, 1 are its halves, of 16
 //      columns. The weights of a run are the numbers d * c[h] * q[k], in formats with an offset plus
 //      m * n[h]: d and m are f32, c, n and q integers, the products exact, and the sum rounded. Version cpu-1
-//      multiplies these numbers by rule 2. Version cpu-3 quantises x, too, in the same runs: QuantizeBlock
+//      multiplies these numbers by rule 2. Version cpu-4 quantises x, too, in the same runs: QuantizeBlock
 //      below turns the numbers of a run into integers i[k] and a scale e. s[h] and t[h] are the sums of
 //      q[k] * i[k] and of i[k] over half h. acc = +0; then for each run, in the order of columns,
-//        acc = fma(D * e, S, acc), and in formats with an offset then acc = fma(M, T, acc).
-//      In formats whose halves have factors of their own, D = d, S = c[0] * s[0] + c[1] * s[1], M = m * e and
-//      T = n[0] * t[0] + n[1] * t[1]. In all others D = d * c[0], S = s[0] + s[1], M = m * n[0] and
-//      T = e * (t[0] + t[1]). The products by d, m and e are rounded. All other sums and products are exact
-//      integers, below 2^24. Then y = acc, or y = y + acc. Nothing is flushed.
+//        acc = fma(D * e, S, acc), and in formats with an offset then acc = fma(M, T, acc),
+//      where D = d * c[0], S = s[0] + s[1], M = m * n[0] and T = e * (t[0] + t[1]). In formats whose halves
+//      have factors of their own it is instead, with h = 0 before h = 1,
+//        of 8 bits: acc = fma((d * c[h]) * s[h], e, acc),
+//        of fewer:  acc = fma(d * (c[0] * s[0] + c[1] * s[1]), e, acc), and in those with an offset then
+//                   acc = fma(m * n[h], e * t[h], acc).
+//      Products by d, m and e are rounded, though those with a factor alone are exact. All other sums and
+//      products are exact integers, below 2^24. Then y = acc, or y = y + acc. Nothing is flushed.
 //  10. KV of the type q8_0 (kernels/kv_layout.h). When K or V of a token and head is stored, QuantizeBlock
 //      below turns each block b of kQuantBlock dimensions into integers q[d] and a scale, which F32ToF16
 //      rounds to the stored s[b]. So what is stored is a function of that token and head alone. Rule 7 reads
@@ -64,7 +67,7 @@
 //  11. KV of the type fp8, which no backend of the CPU computes with. K and V are stored by F32ToE4M3 below:
 //      1 sign, 4 bits of exponent and 3 of mantissa, rounded to nearest even; no infinities, and no scale.
 //
-// The versions are equal but for rules 8 and 9. Version cpu-2 was cpu-3 with another rule 9. A change to any
+// The versions are equal but for rules 8 and 9. Versions cpu-2 and cpu-3 had another rule 9. A change to any
 // rule needs a new version. KV stored under one version is never reused under another.
 #pragma once
 
@@ -78,13 +81,13 @@ namespace prefixd::numerics {
 
 enum class Version {
   kCpu1,  // all weights multiply x as it is, by rule 2
-  kCpu3,  // bf16 weights multiply x rounded to bf16, by rule 8; quantised ones integers, by rule 9
+  kCpu4,  // bf16 weights multiply x rounded to bf16, by rule 8; quantised ones integers, by rule 9
 };
-inline constexpr Version kLatest = Version::kCpu3;
+inline constexpr Version kLatest = Version::kCpu4;
 
 // The text in the fingerprint.
 constexpr std::string_view VersionName(Version version) {
-  return version == Version::kCpu1 ? "cpu-1" : "cpu-3";
+  return version == Version::kCpu1 ? "cpu-1" : "cpu-4";
 }
 
 inline constexpr int kPartialSums = 16;

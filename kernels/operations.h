@@ -74,7 +74,7 @@ class Operations {
   // out[r] = x[r] / sqrt(mean(x[r]^2) + eps) * weight. x, out: [rows][dim]; out may be x.
   virtual void RmsNorm(const float* x, const float* weight, float eps, int rows, int dim, float* out) = 0;
   // y[r][n] (+)= sum over k of x[r][k] w[n][k]. x: [rows][w.cols()], y: [rows][w.rows()]. In version
-  // cpu-3, x is rounded to bf16 if w is, and quantised if w is. The parts of a stack are multiplied in turn.
+  // cpu-4, x is rounded to bf16 if w is, and quantised if w is. The parts of a stack are multiplied in turn.
   void Gemm(const Matrix& w, const float* x, int rows, float* y, GemmOutput output);
   // x[r][i] = x[r][i] + bias[i]. x: [rows][width].
   virtual void AddBias(const float* bias, int rows, int width, float* x) = 0;

@@ -36,6 +36,10 @@ struct QuantFormat {
     return factor_bits == 0 ? 0 : (by_half ? 2 : 1) * (offset_factors ? 2 : 1);
   }
   constexpr int FactorBytes() const { return runs() * FactorsOfRun() * factor_bits / 8; }  // of a block
+  constexpr int LeastFactor() const { return factor_bits == 0 ? 1 : factor_bits == 8 ? -128 : -factor_zero; }
+  constexpr int LargestFactor() const {
+    return factor_bits == 0 ? 1 : factor_bits == 8 ? 127 : (1 << factor_bits) - 1 - factor_zero;
+  }
   constexpr int ScaleBytes() const { return exponent ? 1 : 2; }
   constexpr int HeadBytes() const { return ScaleBytes() + (offset ? 2 : 0) + FactorBytes(); }
   // Of a code, or of an entry of the codebook.

@@ -265,7 +265,7 @@ void CpuOperations::Multiply(const Matrix& w, const float* x, int rows, float* y
   const WeightFormat format = static_cast<const CpuMatrix&>(w).format();
   if (format.quantized() && !Widens())
     return QuantGemm(static_cast<const QuantMatrix&>(w), x, rows, y, stride, output);
-  const bool pairs = format == DType::kBF16 && version_ == numerics::Version::kCpu3;
+  const bool pairs = format == DType::kBF16 && version_ == numerics::Version::kCpu4;
   const cpu::Chain chain = pairs ? cpu::Chain::kPairs : cpu::Chain::kTerms;
   const int terms = w.cols();
   const int width = pairs ? terms + terms % 2 : terms;
@@ -304,7 +304,7 @@ void CpuOperations::Multiply(const Matrix& w, const float* x, int rows, float* y
 
 const std::byte* CpuOperations::PackQuantRows(WeightFormat format, const float* x, int rows, int blocks) {
   // A packed row is shorter than the row.
-  const size_t bytes = static_cast<size_t>(blocks) * cpu::kQuantRowBlockBytes;
+  const size_t bytes = static_cast<size_t>(blocks) * cpu::RowBlockBytes(QuantFormatOf(format));
   const size_t floats = static_cast<size_t>(rows) * bytes / sizeof(float);
   if (!reserved_) {
     const Status reserved = packed_rows_.Reserve(floats);

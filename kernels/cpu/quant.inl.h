@@ -35,8 +35,9 @@ PREFIXD_INLINE void WriteTile(const QuantJob& job, const Outputs (&acc)[kVectors
 constexpr int kFewRows = 8 * kQuantTileRows;
 
 PREFIXD_INLINE size_t FirstRow(int group) { return static_cast<size_t>(group) * kQuantTileRows; }
+template <typename F>
 PREFIXD_INLINE const std::byte* PackedGroup(const QuantJob& job, int group) {
-  return job.x + FirstRow(group) * static_cast<size_t>(job.blocks) * kQuantRowBlockBytes;
+  return job.x + FirstRow(group) * static_cast<size_t>(job.blocks) * F::kRowBlockBytes;
 }
 PREFIXD_INLINE const std::byte* PanelAt(const QuantJob& job, int panel) {
   return job.weights + static_cast<size_t>(panel) * job.panel_bytes;
@@ -57,7 +58,7 @@ void StoredTile(const QuantJob& job, int panel, int first, int group, bool first
   const std::byte* const codes = PanelAt(job, panel);
   const std::byte* w = codes + static_cast<size_t>(first) * 4 * kQuantLanes;
   const std::byte* head = codes + static_cast<size_t>(job.blocks) * F::kRunBytes;
-  const std::byte* x = PackedGroup(job, group);
+  const std::byte* x = PackedGroup<F>(job, group);
   Outputs acc[kVectors][kRows];
   for (int v = 0; v < kVectors; ++v)
     for (int r = 0; r < kRows; ++r) acc[v][r] = ZeroOutputs();
@@ -68,7 +69,7 @@ void StoredTile(const QuantJob& job, int panel, int first, int group, bool first
       }
       AddRun<kRows, kVectors>(acc, StoredRun<F>{w, head, run, first}, 0, x);
       w += F::kRunBytes;
-      x += kRows * kQuantRowBlockBytes;
+      x += kRows * F::kRowBlockBytes;
     }
   }
   WriteTile(job, acc, panel * kQuantPanel + first * kQuantLanes, FirstRow(group));
@@ -97,7 +98,8 @@ void QuantGemmOf(const QuantJob& job, int first_panel, int end_panel, int first_
 // The functions and facts of a format that its kind chooses.
 struct QuantKind {
   void (*gemm)(const QuantJob& job, int first_panel, int end_panel, int first_group, int end_group);
-  bool wide, float_sums;  // what pack_rows depends on
+  bool wide, offset;  // what pack_rows depends on
+  int sums_of_x;
 };
 template <typename Indices>
 struct QuantKinds;
@@ -107,7 +109,7 @@ struct QuantKinds<std::integer_sequence<int, kIndices...>> {
   static constexpr auto kKind = static_cast<WeightFormat::Kind>(WeightFormat::kQ8_0 + kIndex);
   static constexpr QuantKind kRows[] = {
       QuantKind{QuantGemmOf<kKind<kIndices>>, Format<kKind<kIndices>>::kWide,
-                Format<kKind<kIndices>>::kOffset && !Format<kKind<kIndices>>::kIntegerFactors}...};
+                Format<kKind<kIndices>>::kOffset, Format<kKind<kIndices>>::kSumsOfX}...};
 };
 PREFIXD_INLINE QuantKind KindOf(WeightFormat::Kind kind) {
   constexpr int kCount = WeightFormat::kKinds - WeightFormat::kQ8_0;

@@ -30,7 +30,8 @@ PREFIXD_INLINE Outputs AddOutputs(Outputs a, Outputs b) { return _mm256_add_ps(a
 PREFIXD_INLINE Outputs MulOutputs(Outputs a, Outputs b) { return _mm256_mul_ps(a, b); }
 PREFIXD_INLINE Outputs FmaOutputs(Outputs a, Outputs b, Outputs c) { return _mm256_fmadd_ps(a, b, c); }
 PREFIXD_INLINE Outputs ToOutputs(__m256i a) { return _mm256_cvtepi32_ps(a); }
-PREFIXD_INLINE Outputs SpreadFloat(int32_t bits) { return _mm256_castsi256_ps(_mm256_set1_epi32(bits)); }
+PREFIXD_INLINE Outputs AsOutputs(__m256i bits) { return _mm256_castsi256_ps(bits); }
+PREFIXD_INLINE Outputs SpreadFloat(float a) { return _mm256_set1_ps(a); }
 PREFIXD_INLINE Outputs LoadScales(const std::byte* p) {
   return _mm256_cvtph_ps(_mm_load_si128(reinterpret_cast<const __m128i*>(p)));
 }

@@ -40,12 +40,10 @@ PREFIXD_INLINE Outputs LoadScales(const std::byte* p) {
 PREFIXD_INLINE Outputs MulOutputs(Outputs a, Outputs b) { return _mm512_mul_ps(a, b); }
 PREFIXD_INLINE Outputs FmaOutputs(Outputs a, Outputs b, Outputs c) { return _mm512_fmadd_ps(a, b, c); }
 PREFIXD_INLINE Outputs ToOutputs(__m512i a) { return _mm512_cvtepi32_ps(a); }
-PREFIXD_INLINE Outputs SpreadFloat(int32_t bits) { return _mm512_castsi512_ps(_mm512_set1_epi32(bits)); }
-PREFIXD_INLINE Outputs AddScaled(Outputs a, Outputs scales, float scale, Outputs sums) {
-  return _mm512_fmadd_ps(_mm512_mul_ps(scales, _mm512_set1_ps(scale)), sums, a);
-}
+PREFIXD_INLINE Outputs AsOutputs(__m512i bits) { return _mm512_castsi512_ps(bits); }
+PREFIXD_INLINE Outputs SpreadFloat(float a) { return _mm512_set1_ps(a); }
 PREFIXD_INLINE Outputs AddScaled(Outputs a, Outputs scales, float scale, __m512i sums) {
-  return AddScaled(a, scales, scale, ToOutputs(sums));
+  return _mm512_fmadd_ps(_mm512_mul_ps(scales, _mm512_set1_ps(scale)), ToOutputs(sums), a);
 }
 PREFIXD_INLINE Outputs LoadExponents(const std::byte* p) {
   const __m512i e = _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
@@ -107,6 +105,7 @@ PREFIXD_INLINE void StoreWeights(std::byte* p, Ints a) { _mm512_store_si512(p, a
 PREFIXD_INLINE Ints SubBytes(Ints a, Ints b) { return _mm512_sub_epi8(a, b); }
 PREFIXD_INLINE Ints SumOfBytes(Ints a) { return AddProducts(ZeroInts(), SpreadByte(1), a); }
 PREFIXD_INLINE Ints TimesShorts(Ints a, Ints b) { return _mm512_mullo_epi16(a, b); }
+PREFIXD_INLINE Outputs SubOutputs(Outputs a, Outputs b) { return _mm512_sub_ps(a, b); }
 template <int kBy>
 PREFIXD_INLINE Ints ShiftInts(Ints a) {
   return _mm512_slli_epi32(a, kBy);

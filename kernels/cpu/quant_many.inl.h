@@ -3,27 +3,45 @@
 
 namespace prefixd::PREFIXD_ISA {
 
-// Codes times the factor of each output, where no product exceeds a byte.
-PREFIXD_INLINE Ints TimesFactor(Ints codes, Ints factor) {
-  const Ints factors = Or(factor, ShiftInts<16>(factor)), low = SpreadShort(0xFF);
-  const Ints odd = TimesShorts(ShiftBits<-8>(codes), factors);
-  return Or(TimesShorts(And(codes, low), factors), ShiftBits<8>(odd));
+// Bytes times the factor of each output, where no product exceeds a byte.
+PREFIXD_INLINE Ints TimesFactor(Ints bytes, Ints factor) {
+  const Ints factors = Or(And(factor, SpreadInt(0xFFFF)), ShiftInts<16>(factor));
+  const Ints even = TimesShorts(bytes, factors), odd = TimesShorts(ShiftBits<-8>(bytes), factors);
+  return Or(And(even, SpreadShort(0xFF)), ShiftBits<8>(odd));
 }
 
+// The largest of the products sign c q of a format.
+template <typename F, int kSign>
+constexpr int LargestProduct() {
+  int largest = 0;
+  for (const int c : {F::kLeastFactor, F::kLargestFactor}) {
+    for (const int q : {-F::kZero, F::kLargest - F::kZero})
+      largest = kSign * c * q > largest ? kSign * c * q : largest;
+  }
+  return largest;
+}
+
+// Adding an integer, at most 2^22 large, to the bits of 1.5 * 2^23 adds it to the number.
+constexpr float kIntegerBase = 0x1.8p+23f;
+constexpr int32_t kIntegerBaseBits = 0x4B400000;
+
 // What an unpacked run has for the outputs of a vector, beside its integers.
+//
+// Integer factors are in the integers: these are c q. Those of q3_k are within -124 .. 128, so that they are
+// -c q, and the scale is -d. The sums of formats with factors of halves begin with the bits of kIntegerBase,
+// so that they become those of kIntegerBase + S. One fma of that by D and `less` is D S, rounded once: D has
+// few bits, and its product with kIntegerBase is exact.
+//
+// All this may change the sign of a product that is 0, and no other bit. The sign changes no bit of a chain:
+// it starts with +0, and no sum of it is -0.
 template <typename F>
 struct UnpackedTerms {
-  // Factors that leave the integers within a byte are in them. The others are floats: c P, and the sum of two
-  // of them, is a whole number below 2^24 (kernels/quant_format.h). It may be -0 where an integer is 0. That
-  // changes no bit of a chain: it starts with +0, and no sum of it is -0.
-  static constexpr bool kFolds = F::kIntegerFactors && F::kFactorZero == 0 && F::kFactorBits < 8 &&
-                                 F::kZero == 0 && F::kLargest * ((1 << F::kFactorBits) - 1) <= 127;
-  static constexpr bool kFactors = F::kIntegerFactors && !kFolds;
-  static constexpr int kParts = kFactors ? 2 : 1;  // sums P of their own
-  Ints start[kParts];                              // what x + 128 instead of x adds to P, negative
-  Outputs scale, offset;
-  Outputs c[kParts];
-  Ints n;
+  static constexpr int kMost = LargestProduct<F, 1>(), kLeast = -LargestProduct<F, -1>();
+  static constexpr bool kNegates = F::kIntegerFactors && kMost > 127;
+  static_assert(!F::kIntegerFactors || (kNegates ? kMost <= 128 && kLeast >= -127 : kLeast >= -128));
+  Ints start[F::kParts];  // of the sums, less what x + 128 instead of x adds
+  Outputs scale[F::kParts], less[F::kParts];
+  Outputs offset[F::kSumsOfX];
 };
 
 // The same run of kPanels panels, unpacked for the many rows that it multiplies, whose x is unsigned
@@ -41,23 +59,23 @@ struct UnpackedRun {
     return LoadWeights(codes[kStep] + 4 * vector * kQuantLanes);
   }
   PREFIXD_MEMBER Terms TermsAt(int vector) const { return &terms[vector]; }
-  PREFIXD_MEMBER Outputs Scale(int vector) const { return terms[vector].scale; }
-  PREFIXD_MEMBER Outputs Offset(int vector) const { return terms[vector].offset; }
-  PREFIXD_MEMBER static Ints OffsetFactors(Terms terms) { return terms->n; }
+  PREFIXD_MEMBER Outputs Scale(int vector, int part) const { return terms[vector].scale[part]; }
+  PREFIXD_MEMBER Outputs Offset(int vector, int half) const { return terms[vector].offset[half]; }
 
   // Sets the vectors of one of the panels.
   PREFIXD_MEMBER void Set(int panel, const std::byte* w, const std::byte* head, int run) {
     for (int v = 0; v < kQuantPanelVectors; ++v) {
       const StoredRun<F> stored = {w + 4 * v * kQuantLanes, head, run, v};
-      const Factors<F> factors = stored.TermsAt(0);
+      const Factors factors = stored.TermsAt(0);
       const int vector = panel * kQuantPanelVectors + v;
-      UnpackedTerms<F>& to = terms[vector];
-      to.scale = stored.Scale(0);
-      to.offset = stored.Offset(0);
-      if constexpr (F::kIntegerFactors && F::kOffsetFactors) to.n = factors.n;
-      for (int part = 0; part < UnpackedTerms<F>::kParts; ++part) {
-        to.start[part] = ZeroInts();
-        if constexpr (UnpackedTerms<F>::kFactors) to.c[part] = ToOutputs(factors.c[part]);
+      using To = UnpackedTerms<F>;
+      To& to = terms[vector];
+      for (int half = 0; half < F::kSumsOfX; ++half) to.offset[half] = stored.Offset(0, half);
+      for (int part = 0; part < F::kParts; ++part) {
+        const Outputs scale = stored.Scale(0, part);
+        to.scale[part] = To::kNegates ? SubOutputs(ZeroOutputs(), scale) : scale;
+        to.less[part] = MulOutputs(to.scale[part], SpreadFloat(-kIntegerBase));
+        to.start[part] = F::kByHalf ? SpreadInt(kIntegerBaseBits) : ZeroInts();
       }
       SetCodes<0>(vector, stored, factors);
     }
@@ -65,12 +83,15 @@ struct UnpackedRun {
 
  private:
   template <int kStep>
-  PREFIXD_MEMBER void SetCodes(int vector, const StoredRun<F>& stored, const Factors<F>& factors) {
+  PREFIXD_MEMBER void SetCodes(int vector, const StoredRun<F>& stored, const Factors& factors) {
     if constexpr (kStep < kQuantSteps) {
       Ints step = stored.template Codes<kStep>(0);
       if constexpr (!F::kWide && F::kZero != 0) step = SubBytes(step, SpreadByte(F::kZero));
-      if constexpr (UnpackedTerms<F>::kFolds) step = TimesFactor(step, factors.c[kStep / (kQuantSteps / 2)]);
-      Ints& start = terms[vector].start[kStep * UnpackedTerms<F>::kParts / kQuantSteps];
+      if constexpr (F::kIntegerFactors) {
+        const Ints factor = factors.c[kStep / (kQuantSteps / 2)];
+        step = TimesFactor(step, UnpackedTerms<F>::kNegates ? SubInts(ZeroInts(), factor) : factor);
+      }
+      Ints& start = terms[vector].start[kStep / F::kPartSteps];
       start = SubInts(start, ShiftInts<7>(SumOfBytes(step)));
       StoreWeights(codes[kStep] + 4 * vector * kQuantLanes, step);
       SetCodes<kStep + 1>(vector, stored, factors);
@@ -78,32 +99,25 @@ struct UnpackedRun {
   }
 };
 
-// The sums S of rule 9 of kRows rows and the outputs of a vector, of an UnpackedRun.
-template <typename F, int kRows>
+// The sums S of rule 9 of part kPart of an UnpackedRun, of kRows rows and the outputs of a vector, or D S.
+template <typename F, int kRows, int kPart>
 struct SignedSums {
-  using Of = UnpackedTerms<F>;
-  static constexpr int kSteps = kQuantSteps / Of::kParts;
-  Ints part[kRows];
-  Outputs total[kRows];
-  PREFIXD_MEMBER void Clear(const Of* /*terms*/) {}
+  using Terms = const UnpackedTerms<F>*;
+  Ints sum[kRows];
+  PREFIXD_MEMBER void Clear(Terms /*terms*/) {}
   template <int kStep>
-  PREFIXD_MEMBER void Add(int r, Ints weights, Ints x, const Of* terms) {
-    constexpr int kPart = kStep / kSteps;
-    part[r] = AddProducts(kStep % kSteps == 0 ? terms->start[kPart] : part[r], x, weights);
-    if constexpr ((kStep + 1) % kSteps == 0) {
-      const Outputs sum = ToOutputs(part[r]);
-      if constexpr (!Of::kFactors)
-        total[r] = sum;
-      else
-        total[r] = kPart == 0 ? MulOutputs(sum, terms->c[0]) : FmaOutputs(sum, terms->c[kPart], total[r]);
-    }
+  PREFIXD_MEMBER void Add(int r, Ints weights, Ints x, Terms terms) {
+    sum[r] = AddProducts(kStep % F::kPartSteps == 0 ? terms->start[kPart] : sum[r], x, weights);
   }
-  PREFIXD_MEMBER Outputs Get(int r, int32_t /*pair*/, const Of* /*terms*/) const { return total[r]; }
+  PREFIXD_MEMBER Ints Get(int r, int32_t /*pair*/, Terms /*terms*/) const { return sum[r]; }
+  PREFIXD_MEMBER Outputs Scaled(int r, int32_t /*pair*/, Terms terms, Outputs scale) const {
+    return FmaOutputs(AsOutputs(sum[r]), scale, terms->less[kPart]);
+  }
 };
 
-template <typename F, int kPanels, int kRows>
-struct SumsOf<UnpackedRun<F, kPanels>, kRows> {
-  using Type = SignedSums<F, kRows>;
+template <typename F, int kPanels, int kRows, int kPart>
+struct SumsOf<UnpackedRun<F, kPanels>, kRows, kPart> {
+  using Type = SignedSums<F, kRows, kPart>;
 };
 
 // Runs that are unpacked at once: they, and the x of a group, fit into the L1 cache. Groups at once: the sums
@@ -142,8 +156,8 @@ void SpanTile(const QuantJob& job, QuantSpan<F, kPanels>& span, int panel, int f
   for (int v = 0; v < kVectors; ++v)
     for (int r = 0; r < kRows; ++r) acc[v][r] = part.begins ? ZeroOutputs() : sums[first + v][r];
   const std::byte* x =
-      PackedGroup(job, group) + static_cast<size_t>(part.first) * kRows * kQuantRowBlockBytes;
-  for (int i = 0; i < part.runs; ++i, x += kRows * kQuantRowBlockBytes)
+      PackedGroup<F>(job, group) + static_cast<size_t>(part.first) * kRows * F::kRowBlockBytes;
+  for (int i = 0; i < part.runs; ++i, x += kRows * F::kRowBlockBytes)
     AddRun<kRows, kVectors>(acc, span.runs[i], first, x);
   if (part.ends) return WriteTile(job, acc, panel * kQuantPanel + first * kQuantLanes, FirstRow(group));
   for (int v = 0; v < kVectors; ++v)

@@ -49,17 +49,20 @@ struct QuantJob {
   bool accumulate;  // add to y instead of overwriting it
 };
 
-// The bytes of a run of one packed row of x: a scale, its sums, and the integers.
-inline constexpr size_t kQuantRowBlockBytes = 8 + kQuantBlock;
+// How many sums a run of a packed row of x has, of 4 bytes; and its bytes: scale, sums, integers.
+constexpr int SumsOfX(const QuantFormat& format) { return format.offset && format.by_half ? 2 : 1; }
+constexpr size_t RowBlockBytes(const QuantFormat& format) {
+  return size_t{4} * static_cast<size_t>(1 + SumsOfX(format)) + kQuantBlock;
+}
 
 struct QuantOps {
   int tile_rows;
   // Computes the panels first_panel .. end_panel - 1 of the row groups first_group .. end_group - 1.
   void (*gemm)(const QuantJob& job, int first_panel, int end_panel, int first_group, int end_group);
   // Quantises x[count][blocks * 32] and packs it as one group of QuantJob::x, whose job has `rows` rows, for
-  // weights of `kind`. For each run: [count] scales, [count] sums, and the integers [8][count][4], to which
-  // an instruction set may add 128. The sums are T of rule 9 as f32 if it is the same for all weights of the
-  // kind, else those of each half as i16.
+  // weights of `kind`. For each run: [count] scales, [SumsOfX][count] sums, and the integers [8][count][4],
+  // to which an instruction set may add 128. The sums are the T of rule 9 as f32 if the kind has an offset,
+  // else those of each half as i16.
   void (*pack_rows)(WeightFormat::Kind kind, const float* x, int count, int rows, int blocks,
                     std::byte* packed);
 };

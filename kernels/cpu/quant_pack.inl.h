@@ -58,23 +58,26 @@ void QuantPackRows(WeightFormat::Kind kind, const float* x, int count, int rows,
   const QuantKind of = KindOf(kind);
   const bool is_unsigned = kUnsignedX && (rows > kFewRows || of.wide);
   const __m256i sign_bits = _mm256_set1_epi8(is_unsigned ? -128 : 0);
-  const size_t group = static_cast<size_t>(count);
+  const size_t group = static_cast<size_t>(count), head = 4 * (1 + static_cast<size_t>(of.sums_of_x));
   for (size_t r = 0; r < group; ++r) {
     std::byte* to = packed;
-    for (int b = 0; b < blocks; ++b, x += kQuantBlock, to += group * kQuantRowBlockBytes) {
+    for (int b = 0; b < blocks; ++b, x += kQuantBlock, to += group * (head + kQuantBlock)) {
       const QuantizedX block = QuantizeOne(x);
       __builtin_memcpy(to + 4 * r, &block.scale, 4);
       const HalfSums sums = SumHalves(block.integers);
-      if (of.float_sums) {
-        const float sum = block.scale * static_cast<float>(sums.of[0] + sums.of[1]);
-        __builtin_memcpy(to + 4 * (group + r), &sum, 4);
+      if (of.offset) {
+        const int all = of.sums_of_x == 1 ? sums.of[1] : 0;
+        const float first = block.scale * static_cast<float>(sums.of[0] + all);
+        const float second = block.scale * static_cast<float>(sums.of[1]);
+        __builtin_memcpy(to + 4 * (group + r), &first, 4);
+        if (of.sums_of_x == 2) __builtin_memcpy(to + 4 * (2 * group + r), &second, 4);
       } else {
         __builtin_memcpy(to + 4 * (group + r), sums.of, 4);
       }
       alignas(32) std::byte bytes[kQuantBlock];
       _mm256_store_si256(reinterpret_cast<__m256i*>(bytes), _mm256_xor_si256(block.integers, sign_bits));
       for (size_t s = 0; s < kQuantSteps; ++s)
-        __builtin_memcpy(to + 8 * group + 4 * (s * group + r), bytes + 4 * s, 4);
+        __builtin_memcpy(to + head * group + 4 * (s * group + r), bytes + 4 * s, 4);
     }
   }
 }

@@ -5,7 +5,6 @@
 namespace prefixd::PREFIXD_ISA {
 
 using cpu::kQuantPanel;
-using cpu::kQuantRowBlockBytes;
 using cpu::kQuantSteps;
 using cpu::QuantJob;
 
@@ -18,11 +17,16 @@ struct Format {
   static constexpr QuantFormat kOf = QuantFormatOf(kFormatKind);
   static constexpr int kRuns = kOf.runs(), kZero = kOf.zero, kLargest = kOf.Largest();
   static constexpr int kFactorBits = kOf.factor_bits, kFactorZero = kOf.factor_zero;
+  static constexpr int kLeastFactor = kOf.LeastFactor(), kLargestFactor = kOf.LargestFactor();
   static constexpr int kFactorsOfRun = kOf.FactorsOfRun();
   static constexpr bool kFactors = kFactorBits != 0, kByHalf = kOf.by_half;
   static constexpr bool kOffset = kOf.offset, kOffsetFactors = kOf.offset_factors, kExponent = kOf.exponent;
-  // Where the factors multiply integers (rule 9), and not d and m.
-  static constexpr bool kIntegerFactors = kFactors && kByHalf;
+  // Parts of a run that have a scale and a sum of their own (rule 9). Where halves have other factors, these
+  // multiply integers.
+  static constexpr int kParts = kByHalf && kFactorBits == 8 ? 2 : 1, kPartSteps = kQuantSteps / kParts;
+  static constexpr bool kIntegerFactors = kByHalf && kParts == 1;
+  static constexpr int kSumsOfX = cpu::SumsOfX(kOf);
+  static constexpr size_t kRowBlockBytes = cpu::RowBlockBytes(kOf);
   static constexpr bool kHasCodebook = kOf.codebook != nullptr;
   // Integers of 8 bits, with sums of their own (Q8Sums). All other codes are below 64, and not negative.
   static constexpr bool kWide = kLargest > 63;
@@ -68,11 +72,9 @@ PREFIXD_INLINE Ints CodesOf(const std::byte* run) {
 struct FactorBytes {
   __m128i c[2], n[2];
 };
-template <typename F>
 struct Factors {
   Ints c[2];  // as they multiply a part of the sum
   Ints zero;  // c[0] and c[1], times what codes are too large
-  Ints n;     // n[0] and n[1]
 };
 
 // Returns factor i of a block, of each output.
@@ -107,12 +109,11 @@ PREFIXD_INLINE FactorBytes LoadFactors(const std::byte* head, int run) {
 }
 
 template <typename F>
-PREFIXD_INLINE Factors<F> FactorsOf(const FactorBytes& bytes, int vector) {
+PREFIXD_INLINE Factors FactorsOf(const FactorBytes& bytes, int vector) {
   static_assert(!F::kWide);
-  Factors<F> factors;
+  Factors factors;
   for (int half = 0; half < 2; ++half) factors.c[half] = FactorOfPart(bytes.c[half], vector);
   factors.zero = TimesShorts(ShortsOf(bytes.c[0], bytes.c[1], vector), F::kZero);
-  if constexpr (F::kOffsetFactors) factors.n = ShortsOf(bytes.n[0], bytes.n[1], vector);
   return factors;
 }
 
@@ -140,24 +141,23 @@ struct StoredRun {
   PREFIXD_MEMBER Ints Codes(int vector) const {
     return CodesOf<F, kStep>(w + 4 * vector * kQuantLanes);
   }
-  using Terms = Factors<F>;  // set where factors multiply integers
+  using Terms = Factors;  // set where factors multiply integers
   PREFIXD_MEMBER Terms TermsAt(int vector) const {
     Terms terms;
     if constexpr (F::kIntegerFactors) terms = FactorsOf<F>(LoadFactors<F>(head, run), first + vector);
     return terms;
   }
-  // D of rule 9, and its M, but for the factor e.
-  PREFIXD_MEMBER Outputs Scale(int vector) const {
+  // D of rule 9, of a part, and its M[half].
+  PREFIXD_MEMBER Outputs Scale(int vector, int part) const {
     const Outputs scale = LoadScale<F>(head, first + vector);
     if constexpr (!F::kFactors || F::kIntegerFactors) return scale;
-    return MulOutputs(scale, ToOutputs(IntsOf(LoadFactors<F>(head, run).c[0], first + vector)));
+    return MulOutputs(scale, ToOutputs(IntsOf(LoadFactors<F>(head, run).c[part], first + vector)));
   }
-  PREFIXD_MEMBER Outputs Offset(int vector) const {
+  PREFIXD_MEMBER Outputs Offset(int vector, int half) const {
     const Outputs offset = LoadOffset<F>(head, first + vector);
-    if constexpr (!F::kOffsetFactors || F::kIntegerFactors) return offset;
-    return MulOutputs(offset, ToOutputs(IntsOf(LoadFactors<F>(head, run).n[0], first + vector)));
+    if constexpr (!F::kOffsetFactors) return offset;
+    return MulOutputs(offset, ToOutputs(IntsOf(LoadFactors<F>(head, run).n[half], first + vector)));
   }
-  PREFIXD_MEMBER static Ints OffsetFactors(const Terms& terms) { return terms.n; }
 };
 
 }  // namespace prefixd::PREFIXD_ISA

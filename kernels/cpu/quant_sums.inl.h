@@ -10,30 +10,28 @@ template <typename Run, int kRows>
 struct WideSums {
   using F = typename Run::Format;
   Q8Sums<kRows> sums;
-  PREFIXD_MEMBER void Clear(const Factors<F>& /*factors*/) { sums.Clear(); }
+  PREFIXD_MEMBER void Clear(const Factors& /*factors*/) { sums.Clear(); }
   // Adds the products of a step, of row r: weights [lanes][4] by four integers of x.
   template <int kStep>
-  PREFIXD_MEMBER void Add(int r, Ints weights, Ints x, const Factors<F>& /*factors*/) {
+  PREFIXD_MEMBER void Add(int r, Ints weights, Ints x, const Factors& /*factors*/) {
     sums.Add(r, weights, x);
   }
-  PREFIXD_MEMBER Ints Get(int r, int32_t /*pair*/, const Factors<F>& /*factors*/) const {
-    return sums.Get(r);
-  }
+  PREFIXD_MEMBER Ints Get(int r, int32_t /*pair*/, const Factors& /*factors*/) const { return sums.Get(r); }
 };
 
-// and of codes below 64. The steps that a part of the sum holds have the same factor.
-template <typename Run, int kRows>
+// and of codes below 64. `kPart`: the part of the run.
+template <typename Run, int kRows, int kPart>
 struct CodeSums {
   using F = typename Run::Format;
   static constexpr int kMost = StepsOfPart(F::kLargest);
   static constexpr int kSteps = F::kByHalf && kMost > kQuantSteps / 2 ? kQuantSteps / 2 : kMost;
   Ints part[kRows], total[kRows];
-  PREFIXD_MEMBER void Clear(const Factors<F>& /*factors*/) {
+  PREFIXD_MEMBER void Clear(const Factors& /*factors*/) {
 #pragma GCC unroll 16
     for (int r = 0; r < kRows; ++r) total[r] = ZeroInts();
   }
   template <int kStep>
-  PREFIXD_MEMBER void Add(int r, Ints codes, Ints x, const Factors<F>& factors) {
+  PREFIXD_MEMBER void Add(int r, Ints codes, Ints x, const Factors& factors) {
     part[r] = AddProducts(kStep % kSteps == 0 ? ZeroInts() : part[r], codes, x);
     if constexpr ((kStep + 1) % kSteps == 0) {
       if constexpr (F::kIntegerFactors)
@@ -42,23 +40,28 @@ struct CodeSums {
         total[r] = AddInts(total[r], SumOfPart(part[r]));
     }
   }
-  PREFIXD_MEMBER Ints Get(int r, int32_t pair, const Factors<F>& factors) const {
+  PREFIXD_MEMBER Ints Get(int r, int32_t pair, const Factors& factors) const {
     if constexpr (F::kZero == 0) return total[r];
     if constexpr (F::kIntegerFactors) return SubInts(total[r], SumOfShorts(factors.zero, SpreadInt(pair)));
-    return SubInts(total[r], SumOfShorts(SpreadInt(pair), SpreadShort(F::kZero)));
+    const int32_t of_halves = F::kParts == 1 ? F::kZero * 0x10001 : F::kZero << 16 * kPart;
+    return SubInts(total[r], SumOfShorts(SpreadInt(pair), SpreadInt(of_halves)));
+  }
+  // The product d S, of formats whose halves have factors of their own.
+  PREFIXD_MEMBER Outputs Scaled(int r, int32_t pair, const Factors& factors, Outputs scale) const {
+    return MulOutputs(scale, ToOutputs(Get(r, pair, factors)));
   }
 };
 
-template <typename Run, int kRows>
+template <typename Run, int kRows, int kPart>
 struct SumsOf {
-  using Type = std::conditional_t<Run::Format::kWide, WideSums<Run, kRows>, CodeSums<Run, kRows>>;
+  using Type = std::conditional_t<Run::Format::kWide, WideSums<Run, kRows>, CodeSums<Run, kRows, kPart>>;
 };
 
-// Adds the products of the steps from kStep on.
-template <int kRows, int kVectors, int kStep, typename Run, typename Sums>
+// Adds the products of the steps from kStep to kEnd.
+template <int kRows, int kVectors, int kStep, int kEnd, typename Run, typename Sums>
 PREFIXD_INLINE void AddSteps(Sums (&sums)[kVectors], const Run& run, int first,
                              const typename Run::Terms (&terms)[kVectors], const std::byte* x) {
-  if constexpr (kStep < kQuantSteps) {
+  if constexpr (kStep < kEnd) {
     Ints codes[kVectors];
 #pragma GCC unroll 2
     for (int v = 0; v < kVectors; ++v) codes[v] = run.template Codes<kStep>(first + v);
@@ -68,28 +71,27 @@ PREFIXD_INLINE void AddSteps(Sums (&sums)[kVectors], const Run& run, int first,
 #pragma GCC unroll 2
       for (int v = 0; v < kVectors; ++v) sums[v].template Add<kStep>(r, codes[v], four, terms[v]);
     }
-    AddSteps<kRows, kVectors, kStep + 1>(sums, run, first, terms, x);
+    AddSteps<kRows, kVectors, kStep + 1, kEnd>(sums, run, first, terms, x);
   }
 }
 
-// Adds a run to the products of kRows rows and kVectors vectors, from vector `first` of the run on.
-template <int kRows, int kVectors, typename Run>
-PREFIXD_INLINE void AddRun(Outputs (&acc)[kVectors][kRows], const Run& run, int first, const std::byte* x) {
+// Adds part kPart of a run, without the offsets, to the products of kRows rows and kVectors vectors, from
+// vector `first` of the run on.
+template <int kRows, int kVectors, int kPart, typename Run>
+PREFIXD_INLINE void AddPart(Outputs (&acc)[kVectors][kRows], const Run& run, int first, const std::byte* x) {
   using F = typename Run::Format;
   typename Run::Terms terms[kVectors];
-  typename SumsOf<Run, kRows>::Type sums[kVectors];
+  typename SumsOf<Run, kRows, kPart>::Type sums[kVectors];
 #pragma GCC unroll 2
   for (int v = 0; v < kVectors; ++v) {
     terms[v] = run.TermsAt(first + v);
     sums[v].Clear(terms[v]);
   }
-  AddSteps<kRows, kVectors, 0>(sums, run, first, terms, x + 8 * kRows);
-  Outputs scales[kVectors], offsets[kVectors];
+  AddSteps<kRows, kVectors, kPart * F::kPartSteps, (kPart + 1) * F::kPartSteps>(
+      sums, run, first, terms, x + 4 * kRows * (1 + F::kSumsOfX));
+  Outputs scales[kVectors];
 #pragma GCC unroll 2
-  for (int v = 0; v < kVectors; ++v) {
-    scales[v] = run.Scale(first + v);
-    offsets[v] = run.Offset(first + v);
-  }
+  for (int v = 0; v < kVectors; ++v) scales[v] = run.Scale(first + v, kPart);
 #pragma GCC unroll 16
   for (int r = 0; r < kRows; ++r) {
     float scale_of_x;
@@ -98,12 +100,33 @@ PREFIXD_INLINE void AddRun(Outputs (&acc)[kVectors][kRows], const Run& run, int 
     __builtin_memcpy(&pair, x + 4 * (kRows + r), 4);
 #pragma GCC unroll 2
     for (int v = 0; v < kVectors; ++v) {
-      acc[v][r] = AddScaled(acc[v][r], scales[v], scale_of_x, sums[v].Get(r, pair, terms[v]));
-      if constexpr (F::kOffset && F::kIntegerFactors)
-        acc[v][r] = AddScaled(acc[v][r], offsets[v], scale_of_x,
-                              SumOfShorts(Run::OffsetFactors(terms[v]), SpreadInt(pair)));
-      else if constexpr (F::kOffset)  // its sum is a float
-        acc[v][r] = FmaOutputs(offsets[v], SpreadFloat(pair), acc[v][r]);
+      if constexpr (F::kByHalf)
+        acc[v][r] =
+            FmaOutputs(sums[v].Scaled(r, pair, terms[v], scales[v]), SpreadFloat(scale_of_x), acc[v][r]);
+      else
+        acc[v][r] = AddScaled(acc[v][r], scales[v], scale_of_x, sums[v].Get(r, pair, terms[v]));
+    }
+  }
+}
+
+// Adds a run to the same.
+template <int kRows, int kVectors, typename Run>
+PREFIXD_INLINE void AddRun(Outputs (&acc)[kVectors][kRows], const Run& run, int first, const std::byte* x) {
+  using F = typename Run::Format;
+  AddPart<kRows, kVectors, 0>(acc, run, first, x);
+  if constexpr (F::kParts == 2) AddPart<kRows, kVectors, 1>(acc, run, first, x);
+  if constexpr (F::kOffset) {
+#pragma GCC unroll 2
+    for (int half = 0; half < F::kSumsOfX; ++half) {
+      Outputs offsets[kVectors];
+#pragma GCC unroll 2
+      for (int v = 0; v < kVectors; ++v) offsets[v] = run.Offset(first + v, half);
+#pragma GCC unroll 16
+      for (int r = 0; r < kRows; ++r) {
+        const Outputs sum = AsOutputs(Spread(x + 4 * ((1 + half) * kRows + r)));
+#pragma GCC unroll 2
+        for (int v = 0; v < kVectors; ++v) acc[v][r] = FmaOutputs(offsets[v], sum, acc[v][r]);
+      }
     }
   }
 }

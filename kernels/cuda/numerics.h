@@ -31,7 +31,7 @@
 //      row sees, and P is not rounded. K and V of q8_0 are stored by rule 10 of kernels/numerics.h, as on the
 //      CPU, and their numbers s * q are rounded to f16: the rest is as with f16 KV that has these numbers. So
 //      it is with fp8 (rule 11 there), whose numbers f16 has.
-//   7. Gemm with quantised weights is rule 9 of kernels/numerics.h for version cpu-3, with x as f32: what a
+//   7. Gemm with quantised weights is rule 9 of kernels/numerics.h for version cpu-4, with x as f32: what a
 //      norm, an activation or attention gives is quantised before it is rounded to anything. So the bits of
 //      the product are those of the CPU. Then bias and y as in rule 1. An embedding is d * q.
 //   8. Draws are those of kernels/sampling.h. Log probabilities are those of kernels/logit_row.h, but for the

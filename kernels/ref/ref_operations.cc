@@ -74,12 +74,18 @@ float DotOfRuns(const int8_t* integers, const float* scales, const QuantFormat& 
       t[k / kQuantHalf] += integers[k];
     }
     integers += kQuantBlock;
-    const auto Of = [](const int(&factors)[2], const int(&sums)[2]) {
-      return static_cast<float>(factors[0] * sums[0] + factors[1] * sums[1]);
-    };
     if (format.by_half) {
-      acc = std::fma(run.scale * scale_of_x, Of(run.factors, s), acc);
-      if (format.offset) acc = std::fma(run.offset * scale_of_x, Of(run.offset_factors, t), acc);
+      if (format.factor_bits == 8) {
+        for (int half = 0; half < 2; ++half)
+          acc = std::fma(run.scale * static_cast<float>(run.factors[half]) * static_cast<float>(s[half]),
+                         scale_of_x, acc);
+      } else {
+        const auto sum = static_cast<float>(run.factors[0] * s[0] + run.factors[1] * s[1]);
+        acc = std::fma(run.scale * sum, scale_of_x, acc);
+      }
+      for (int half = 0; format.offset && half < 2; ++half)
+        acc = std::fma(run.offset * static_cast<float>(run.offset_factors[half]),
+                       scale_of_x * static_cast<float>(t[half]), acc);
       continue;
     }
     const float scale = run.scale * static_cast<float>(run.factors[0]);
@@ -283,9 +289,9 @@ void RefOperations::RmsNorm(const float* x, const float* weight, float eps, int 
 
 void RefOperations::Multiply(const Matrix& w, const float* x, int rows, float* y, int stride,
                              GemmOutput output) {
-  if (AsRef(w).quantized() && version_ == numerics::Version::kCpu3)
+  if (AsRef(w).quantized() && version_ == numerics::Version::kCpu4)
     return GemmOfRuns(AsRef(w), x, rows, y, stride, output);
-  if (AsRef(w).format() == DType::kBF16 && version_ == numerics::Version::kCpu3)
+  if (AsRef(w).format() == DType::kBF16 && version_ == numerics::Version::kCpu4)
     return GemmOfPairs(AsRef(w), x, rows, y, stride, output);
   std::vector<float> widened(static_cast<size_t>(w.cols()));
   for (int n = 0; n < w.rows(); ++n) {

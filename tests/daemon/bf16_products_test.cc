@@ -9,7 +9,7 @@ namespace {
 using numerics::Version;
 
 // What is said for `backend` on a CPU whose bf16 instruction is as `dots` says.
-std::string Said(const BackendInfo& dots, std::string_view backend, Version version = Version::kCpu3) {
+std::string Said(const BackendInfo& dots, std::string_view backend, Version version = Version::kCpu4) {
   const BackendInfo list[] = {{"ref", true, "", true, ""}, {"avx2", true, "", true, ""}, dots};
   const Bf16Products products = DescribeBf16Products(backend, version, list);
   return products.by + ": " + products.reason;
@@ -39,7 +39,7 @@ TEST(Bf16Products, TheListOfThisMachineHasTheInstruction) {
   const std::vector<BackendInfo> list = ListBackends();
   for (const BackendInfo& backend : list) {
     if (!backend.runs_here || backend.name == "cuda") continue;
-    EXPECT_NE(DescribeBf16Products(backend.name, Version::kCpu3, list).reason, "") << backend.name;
+    EXPECT_NE(DescribeBf16Products(backend.name, Version::kCpu4, list).reason, "") << backend.name;
   }
 }
 

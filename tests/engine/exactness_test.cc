@@ -119,7 +119,7 @@ TEST(Exactness, WindowsBiasesAndNorms) {
 TEST(Exactness, Bf16WeightsInBothVersionsOfTheNumerics) {
   const testing_support::TinyModelShape shape{.intermediate = 47, .bf16 = true};
   ExpectLaw(shape, 20, 24, 2, numerics::Version::kCpu1);
-  ExpectLaw(shape, 20, 24, 2, numerics::Version::kCpu3);
+  ExpectLaw(shape, 20, 24, 2, numerics::Version::kCpu4);
 }
 
 // The format does not fit the width of the feed-forward network in the second shape, whose `down` keeps bf16.
@@ -128,8 +128,8 @@ TEST(Exactness, QuantisedWeightsInBothVersionsOfTheNumerics) {
   const testing_support::TinyModelShape mixed{.intermediate = 47, .bf16 = true};
   uint64_t seed = 30, hits = 0, evictions = 0;
   for (const WeightFormat format : {WeightFormat::kQ8_0, WeightFormat::kQ4_0}) {
-    for (const auto& [shape, version] : {std::pair(whole, numerics::Version::kCpu3),
-                                         {mixed, numerics::Version::kCpu3},
+    for (const auto& [shape, version] : {std::pair(whole, numerics::Version::kCpu4),
+                                         {mixed, numerics::Version::kCpu4},
                                          {whole, numerics::Version::kCpu1}}) {
       SCOPED_TRACE(std::string(format.name()) + " " + std::string(numerics::VersionName(version)));
       const testing_support::TempDir folder;

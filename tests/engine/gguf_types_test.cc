@@ -231,7 +231,7 @@ TEST(GgufTypes, LogitsAreThoseOfTheNumbersInF32) {
     }
     EXPECT_LE(Distance(gguf.logits, f32.logits), 1e-4f * largest) << of.type.name();
     // With integers of 8 bits of the activations they stay near.
-    const auto integers = pair.Run(true, "ref", numerics::Version::kCpu3);
+    const auto integers = pair.Run(true, "ref", numerics::Version::kCpu4);
     EXPECT_LE(Distance(integers.logits, f32.logits), 0.05f * largest) << of.type.name();
   }
 }
@@ -240,9 +240,9 @@ TEST(GgufTypes, LogitsAreThoseOfTheNumbersInF32) {
 TEST(GgufTypes, WeightsTakeTheMemoryOfTheFile) {
   for (const TypeCase& of : kCases) {
     const Pair pair([&](const std::string&) -> const TypeCase& { return of; });
-    const size_t plain = pair.Run(false, "auto", numerics::Version::kCpu3).bytes;
+    const size_t plain = pair.Run(false, "auto", numerics::Version::kCpu4).bytes;
     const size_t elements = Pair::kElements, others = plain - elements * sizeof(float);
-    for (const auto version : {numerics::Version::kCpu1, numerics::Version::kCpu3}) {
+    for (const auto version : {numerics::Version::kCpu1, numerics::Version::kCpu4}) {
       const size_t bytes = pair.Run(true, "auto", version).bytes - others;
       EXPECT_GE(bytes, of.type.Bytes(elements)) << of.type.name();
       EXPECT_LE(bytes, of.type.Bytes(elements) * 102 / 100) << of.type.name();
@@ -253,7 +253,7 @@ TEST(GgufTypes, WeightsTakeTheMemoryOfTheFile) {
 TEST(GgufTypes, EveryBackendOfTheCpuGivesTheSameBits) {
   for (const TypeCase& of : kCases) {
     const Pair pair([&](const std::string&) -> const TypeCase& { return of; });
-    for (const auto version : {numerics::Version::kCpu1, numerics::Version::kCpu3}) {
+    for (const auto version : {numerics::Version::kCpu1, numerics::Version::kCpu4}) {
       const auto expected = pair.Run(true, "ref", version);
       for (const char* backend : {"avx2", "avx512", "avx512bf16"}) {
         if (!RunsHere(backend)) continue;
@@ -296,8 +296,8 @@ TEST(GgufTypes, TheHashIsThatOfTheTypesInTheFile) {
   std::set<BlockKey> hashes;
   for (const TypeCase& type : kCases) {
     const Pair pair(of(type.type.kind()));
-    hashes.insert(hash(pair, true, numerics::Version::kCpu3));
-    EXPECT_EQ(hash(pair, true, numerics::Version::kCpu1), hash(pair, true, numerics::Version::kCpu3));
+    hashes.insert(hash(pair, true, numerics::Version::kCpu4));
+    EXPECT_EQ(hash(pair, true, numerics::Version::kCpu1), hash(pair, true, numerics::Version::kCpu4));
   }
   EXPECT_EQ(hashes.size(), std::size(kCases));
 }
@@ -321,7 +321,7 @@ class WithoutKernels final : public kernel_testing::ForwardingBackend {
 TEST(GgufTypes, WhatABackendCannotMultiplyIsWidened) {
   const TypeCase& of = kCases[StoredType::kQ4_K];
   const Pair pair([&](const std::string&) -> const TypeCase& { return of; });
-  const auto own = pair.Run(true, "auto", numerics::Version::kCpu3);
+  const auto own = pair.Run(true, "auto", numerics::Version::kCpu4);
   const auto widened =
       pair.RunOn(true, std::make_unique<WithoutKernels>(*CreateBackend("auto", 2), of.type.format()));
   const auto f32 = pair.Run(false, "ref", numerics::Version::kCpu1);

@@ -181,7 +181,7 @@ TEST(Fingerprint, DependsOnEveryMember) {
       [](ModelIdentity* m) { m->kv_dtype = "f16"; },
       [](ModelIdentity* m) { m->block_tokens = 32; },
       [](ModelIdentity* m) { m->kv_layout = "lkth"; },
-      [](ModelIdentity* m) { m->numerics_version = "cpu-3"; },
+      [](ModelIdentity* m) { m->numerics_version = "cpu-4"; },
       [](ModelIdentity* m) { m->quantization = "q8_0"; },
       [](ModelIdentity* m) { m->kv_layout.swap(m->numerics_version); },
       [](ModelIdentity* m) { m->architecture += m->kv_dtype, m->kv_dtype.clear(); },

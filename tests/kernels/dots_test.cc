@@ -55,7 +55,7 @@ TEST(WideTile, DotsHaveTheBitsOfRefAtAwkwardSizes) {
   for (const int rows : {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 25}) {
     for (const int outputs : {1, 16, 31, 33, 130, 300}) {
       for (const int terms : {1, 2, 3, 17, 34}) {
-        Compare(kDots, numerics::Version::kCpu3, DType::kBF16, rows, outputs, terms, RandomFloat);
+        Compare(kDots, numerics::Version::kCpu4, DType::kBF16, rows, outputs, terms, RandomFloat);
         if (HasFatalFailure()) return;
       }
     }
@@ -64,7 +64,7 @@ TEST(WideTile, DotsHaveTheBitsOfRefAtAwkwardSizes) {
 
 // In parts, and the sums of all tiles wait in between.
 TEST(WideTile, DotsHaveTheBitsOfRefInParts) {
-  Compare(kDots, numerics::Version::kCpu3, DType::kBF16, 97, 70, 1027, RandomFloat);
+  Compare(kDots, numerics::Version::kCpu4, DType::kBF16, 97, 70, 1027, RandomFloat);
 }
 
 // Subnormals, infinities, NaNs, sums that cancel. The arithmetic of the caller has subnormals afterwards.
@@ -72,7 +72,7 @@ TEST(WideTile, DotsHaveTheBitsOfRefForAwkwardNumbers) {
   for (const int rows : {1, 2, 7, 12, 30}) {
     for (const int outputs : {17, 32, 129}) {
       for (const int terms : {1, 2, 6, 9})
-        Compare(kDots, numerics::Version::kCpu3, DType::kBF16, rows, outputs, terms, AwkwardFloat);
+        Compare(kDots, numerics::Version::kCpu4, DType::kBF16, rows, outputs, terms, AwkwardFloat);
     }
   }
   EXPECT_EQ(_mm_getcsr() & 0x8040u, 0u);
@@ -80,7 +80,7 @@ TEST(WideTile, DotsHaveTheBitsOfRefForAwkwardNumbers) {
 
 TEST(WideTile, FmaHasTheBitsOfRef) {
   for (const DType dtype : kAllDTypes) {
-    for (const numerics::Version version : {numerics::Version::kCpu1, numerics::Version::kCpu3}) {
+    for (const numerics::Version version : {numerics::Version::kCpu1, numerics::Version::kCpu4}) {
       for (const int rows : {1, 3, 11, 13}) {
         Compare(kFma, version, dtype, rows, 131, 17, RandomFloat);
         Compare(kFma, version, dtype, rows, 33, 9, AwkwardFloat);

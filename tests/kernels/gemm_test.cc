@@ -18,7 +18,7 @@ class GemmTest : public CompareWithRef {
     fast_1 = MakeOperations(std::get<0>(GetParam()), std::get<1>(GetParam()), numerics::Version::kCpu1);
     ref_1 = MakeOperations("ref", 1, numerics::Version::kCpu1);
     ASSERT_EQ(fast_1->version(), numerics::Version::kCpu1);
-    ASSERT_EQ(fast->version(), numerics::Version::kCpu3);
+    ASSERT_EQ(fast->version(), numerics::Version::kCpu4);
   }
   static void ExpectSameProduct(Operations& fast, Operations& ref, DType dtype,
                                 const std::vector<std::byte>& w, const std::vector<float>& x,
@@ -125,7 +125,7 @@ float Product(Operations& operations, std::vector<float> x, const std::vector<fl
   return y;
 }
 
-// Rules 2 and 8 of kernels/numerics.h, by hand. The results of version cpu-1 stand beside those of cpu-3.
+// Rules 2 and 8 of kernels/numerics.h, by hand. The results of version cpu-1 stand beside those of cpu-4.
 TEST_P(GemmTest, BothVersionsDoWhatTheirRulesSay) {
   struct Case {
     const char* what;

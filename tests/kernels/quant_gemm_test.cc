@@ -277,7 +277,7 @@ void CompareTable(const cpu::QuantOps& ops, Operations& ref, Prng& prng, WeightF
   const auto matrix = *QuantMatrix::Allocate(outputs, terms, format);
   auto& packed = static_cast<QuantMatrix&>(*matrix);
   packed.WriteRows(0, {w.data(), format, outputs, terms});
-  const size_t row_bytes = static_cast<size_t>(blocks) * cpu::kQuantRowBlockBytes;
+  const size_t row_bytes = static_cast<size_t>(blocks) * cpu::RowBlockBytes(QuantFormatOf(format));
   std::vector<std::byte> packed_x(row_bytes * static_cast<size_t>(rows));
   for (int first = 0; first < rows; first += ops.tile_rows) {
     ops.pack_rows(format.kind(), &x[static_cast<size_t>(first) * terms],

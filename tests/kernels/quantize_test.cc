@@ -50,12 +50,10 @@ TEST(QuantFormat, SumsAreExact) {
   for (int kind = WeightFormat::kQ8_0; kind < WeightFormat::kKinds; ++kind) {
     const WeightFormat format(static_cast<WeightFormat::Kind>(kind));
     const QuantFormat of = QuantFormatOf(format);
-    int largest = 0, factor = 1;
+    int largest = 0;
     for (int code = 0; code < 1 << of.bits; ++code)
       largest = std::max(largest, std::abs(IntegerOf(of, static_cast<uint8_t>(code))));
-    if (of.factor_bits == 8) factor = 128;
-    if (of.factor_bits == 4 || of.factor_bits == 6)
-      factor = std::max((1 << of.factor_bits) - 1 - of.factor_zero, of.factor_zero);
+    const int factor = std::max(-of.LeastFactor(), of.LargestFactor());
     EXPECT_LT(factor * largest * 127 * kQuantBlock, 1 << 24) << format.name();
   }
 }

@@ -43,7 +43,7 @@ TEST(Registry, CreatesBackendsThatRunAndRejectsTheOthersByName) {
     }
     EXPECT_EQ((*backend)->name(), info.name);
     if (info.name != "cuda") {
-      EXPECT_EQ((*backend)->numerics_version(), "cpu-3");
+      EXPECT_EQ((*backend)->numerics_version(), "cpu-4");
       EXPECT_EQ((*CreateBackend(info.name, 2, {}, numerics::Version::kCpu1))->numerics_version(), "cpu-1");
     }
     EXPECT_EQ((*backend)->kv_layout_name(), kCpuKvLayoutName);
