@@ -34,5 +34,7 @@ struct HistogramRow {
 // the label model_name.
 std::span<const std::span<const MetricRow>> MetricTables();
 std::span<const HistogramRow> HistogramRows();
+// A part of them (warm_start_rows.cc).
+std::span<const MetricRow> WarmStartRows();
 
 }  // namespace prefixd

@@ -39,6 +39,8 @@ struct RemotePlan {
   std::shared_ptr<const TlsClient> tls;  // of an address with TLS
   uint64_t write_rate = 0;               // bytes per second
   int64_t max_age_seconds = 0;           // 0: none
+  uint64_t warm_bytes = 0;               // of the warm start; 0: there is none, and no hot list
+  int64_t warm_seconds = 0;
   CodecChoice codec;
 };
 
