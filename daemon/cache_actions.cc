@@ -12,6 +12,7 @@ namespace prefixd {
 namespace {
 
 using Scope = PrefixCache::PurgeScope;
+using JobTurn = EngineView::JobTurn;
 
 std::string Count(uint64_t count, const std::string& what) {
   return std::to_string(count) + " " + what + (count == 1 ? "" : "s");
@@ -112,11 +113,12 @@ bool CacheActions::RunOnEngine(EngineView::Job job) {
   };
   const auto end = std::make_shared<End>();
   view_.Do([end, job = std::move(job)](PrefixCache& cache) {
-    if (!job(cache)) return false;
+    const JobTurn turn = job(cache);
+    if (turn != JobTurn::kDone) return turn;
     MutexLock lock(end->mutex);
     end->done = true;
     end->changed.NotifyAll();
-    return true;
+    return turn;
   });
   MutexLock lock(end->mutex);
   while (!end->done && !stop_) end->changed.WaitFor(end->mutex, std::chrono::milliseconds(20));
@@ -132,18 +134,19 @@ void CacheActions::RunPurge(const Scope& scope, const std::string& request_id, A
   };
   const auto state = std::make_shared<State>();
   const bool in_memory = RunOnEngine([scope, state](PrefixCache& cache) {
-    if (!state->begun && !cache.BeginPurge(scope)) return state->unknown = true;
+    state->unknown = !state->begun && !cache.BeginPurge(scope);
+    if (state->unknown) return JobTurn::kDone;
     state->begun = true;
-    if (!cache.ContinuePurge(EngineView::kNodesPerTurn)) return false;
+    if (!cache.ContinuePurge(EngineView::kNodesPerTurn)) return JobTurn::kGoesOn;
     state->names = cache.TakePurgedNames();
-    return true;
+    return JobTurn::kDone;
   });
   if (!in_memory) return action->Set(Unavailable("The daemon ends."));
   if (state->unknown) return action->Set(UnknownPrefix());
   const Result<uint64_t> records = PurgeDisk(scope, state->names);
   const bool ended = RunOnEngine([state](PrefixCache& cache) {
     state->purged = cache.EndPurge();
-    return true;
+    return JobTurn::kDone;
   });
   if (!ended) return action->Set(Unavailable("The daemon ends."));
   const PrefixCache::Purged& purged = state->purged;
@@ -198,12 +201,12 @@ std::shared_ptr<const CacheActions::Action> CacheActions::Pin(NodeId node, const
     const std::optional<PrefixCache::Pinned> pinned = pin ? cache.Pin(node, key) : cache.Unpin(node, key);
     if (!pinned) {
       action->Set(UnknownPrefix());
-      return true;
+      return JobTurn::kDone;
     }
     Log(LogLevel::kInfo, pin ? "an operator pinned a prefix" : "an operator unpinned a prefix",
         {{"request_id", request_id}, {"device_blocks", pinned->all[0]}, {"host_blocks", pinned->all[1]}});
     action->Set(PinnedText(*pinned, pin));
-    return true;
+    return JobTurn::kDone;
   });
   return action;
 }

@@ -92,6 +92,7 @@ inline constexpr LimitSpec kLimitTable[] = {
     {"remote-queue", 64 << 20, "bytes",
      "blocks that wait to be written to the remote cache; others are dropped"},
     {"remote-keys", 1 << 16, "blocks", "of which it is known for a while whether the remote cache has them"},
+    {"hot-list-blocks", 16384, "blocks", "of the hot list of a remote cache, and so of a warm start"},
     // Engine and process
     {"prompt-logit-rows", 64, "rows",
      "logit rows of a step for prompt log probabilities; bounds the logits buffer"},

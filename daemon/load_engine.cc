@@ -16,8 +16,11 @@
 namespace prefixd {
 namespace {
 
+// Of the device cache, a part is left for the first requests: so they evict nothing that was loaded.
+constexpr double kWarmShare = 0.75;
+
 Result<LoadedEngine> Load(const Options& options, const ServePlan& plan, const Clock* clock, bool draws,
-                          ExitCode* code) {
+                          WarmStart* warm, ExitCode* code) {
   LoadedEngine loaded;
   *code = kExitModelRefused;
   PREFIXD_ASSIGN_OR_RETURN(loaded.backend,
@@ -75,6 +78,11 @@ Result<LoadedEngine> Load(const Options& options, const ServePlan& plan, const C
   engine.load_block_seconds = probe.block_seconds;
   engine.load_block_seconds[static_cast<size_t>(Tier::kRemote)] = loaded.tiers->ProbeRemote();
   engine.prompt_token_seconds = probe.token_seconds;
+  if (plan.tiers.remote.warm_bytes > 0) {
+    loaded.hot_list = std::make_unique<HotListWriter>(engine.fingerprint, limits.block_tokens,
+                                                      loaded.tiers->remote_tier(), clock);
+    engine.hot = loaded.hot_list->counts();
+  }
   loaded.mask_executor = std::make_unique<ThreadExecutor>(Limit<size_t>("mask-threads"),
                                                           static_cast<size_t>(limits.max_sequences));
   engine.mask_executor = loaded.mask_executor.get();
@@ -89,6 +97,18 @@ Result<LoadedEngine> Load(const Options& options, const ServePlan& plan, const C
       clock);
   if (loaded.events != nullptr)
     loaded.events->Start(loaded.engine.get(), MostEventBlocks(plan.tiers, layout, limits.blocks), clock);
+  loaded.SetTenants(plan.api_keys);
+  if (loaded.hot_list == nullptr) return loaded;
+  const WarmStart::Options warm_options{
+      .bytes = plan.tiers.remote.warm_bytes,
+      .seconds = static_cast<double>(plan.tiers.remote.warm_seconds),
+      .record_bytes = RecordBytes(layout),
+      .most_blocks = static_cast<uint64_t>(kWarmShare * limits.blocks),
+      .plan = {.fingerprint = engine.fingerprint,
+               .block_tokens = limits.block_tokens,
+               .vocab = loaded.model->config.vocab,
+               .most_depth = static_cast<size_t>(limits.context / limits.block_tokens)}};
+  warm->Run(warm_options, loaded.engine.get(), loaded.tiers->remote_tier());
   return loaded;
 }
 
@@ -110,9 +130,16 @@ void LoadedEngine::SetTenants(const std::vector<ApiKey>& keys) {
   tiers->SetShares(DiskSharesOf(keys, engine->options().fingerprint));
 }
 
+void LoadedEngine::Close() {
+  actions.reset();
+  engine.reset();
+  hot_list.reset();
+  tiers.reset();
+}
+
 Result<LoadedEngine> LoadEngine(const Options& options, const ServePlan& plan, const Clock* clock, bool draws,
-                                ExitCode* code) {
-  Result<LoadedEngine> loaded = Load(options, plan, clock, draws, code);
+                                WarmStart* warm, ExitCode* code) {
+  Result<LoadedEngine> loaded = Load(options, plan, clock, draws, warm, code);
   if (loaded.ok()) return loaded;
   // Neither is for good: a service manager may try again.
   if (loaded.status().code() == Code::kUnavailable) *code = kExitFailed;

@@ -9,9 +9,11 @@
 #include "base/clock.h"
 #include "base/executor.h"
 #include "daemon/cache_actions.h"
+#include "daemon/hot_list_writer.h"
 #include "daemon/kv_events.h"
 #include "daemon/serve_plan.h"
 #include "daemon/tiers.h"
+#include "daemon/warm_start.h"
 #include "engine/engine.h"
 #include "engine/loaded_model.h"
 #include "kernels/backend.h"
@@ -25,6 +27,7 @@ struct LoadedEngine {
   std::unique_ptr<LoadedModel> model;
   std::unique_ptr<KvEvents> events;  // null: none
   std::unique_ptr<Tiers> tiers;
+  std::unique_ptr<HotListWriter> hot_list;  // null: there is no warm start
   std::unique_ptr<Executor> mask_executor;
   std::unique_ptr<Engine> engine;
   std::unique_ptr<CacheActions> actions;  // destroyed first
@@ -33,11 +36,13 @@ struct LoadedEngine {
   void Describe(ApiContext* context) const;
   // What the tenants of these keys may have of the cache, in every tier. Any thread.
   void SetTenants(const std::vector<ApiKey>& keys);
+  // Lets go of the cache. May wait for the disk.
+  void Close();
 };
 
 // `draws` as in load_report.h. On an error *code is the exit code to use. Memory that a device lacks is
-// kResourceExhausted, with what each part of the plan needs.
+// kResourceExhausted, with what each part of the plan needs. Where there is a warm start, `warm` runs it.
 Result<LoadedEngine> LoadEngine(const Options& options, const ServePlan& plan, const Clock* clock, bool draws,
-                                ExitCode* code);
+                                WarmStart* warm, ExitCode* code);
 
 }  // namespace prefixd

@@ -436,8 +436,8 @@ std::span<const Row> ProcessRows() {
 }  // namespace
 
 std::span<const std::span<const MetricRow>> MetricTables() {
-  static const std::array tables = {VllmRows(),   CacheRows(),    RetentionRows(), TierRows(),
-                                    RemoteRows(), TransferRows(), ProcessRows()};
+  static const std::array tables = {VllmRows(),   CacheRows(),     RetentionRows(), TierRows(),
+                                    RemoteRows(), WarmStartRows(), TransferRows(),  ProcessRows()};
   return tables;
 }
 

@@ -35,5 +35,7 @@ struct HistogramRow {
 std::span<const std::span<const MetricRow>> MetricTables();
 std::span<const MetricRow> RemoteRows();  // one of them (remote_metric_rows.cc)
 std::span<const HistogramRow> HistogramRows();
+// A part of them (warm_start_rows.cc).
+std::span<const MetricRow> WarmStartRows();
 
 }  // namespace prefixd

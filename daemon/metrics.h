@@ -17,9 +17,11 @@
 #include "daemon/api/answer_counters.h"
 #include "daemon/api/key_ring.h"
 #include "daemon/disk_tier.h"
+#include "daemon/hot_list_writer.h"
 #include "daemon/http/byte_budget.h"
 #include "daemon/process_usage.h"
 #include "daemon/remote_tier.h"
+#include "daemon/warm_start.h"
 #include "engine/engine.h"
 #include "events/event_publisher.h"
 #include "grammar/constraint_cache.h"
@@ -34,6 +36,8 @@ struct MetricsSnapshot {
   DiskTierStats disk;
   BlockKey fingerprint;  // of the model
   RemoteTierStats remote;
+  WarmStartStats warm;
+  HotListStats hot_list;
   InflightStats inflight;
   AnswerCounts answers;
   EventStats events;

@@ -136,6 +136,11 @@ constexpr OptionSpec kTable[] = {
      0, 3600'000},
     {"remote-max-age", "TIME", K::kDuration, &O::remote_max_age, "none", "Cache",
      "how long the remote cache keeps a block of this daemon: none, or a number with s, m, h, d or w", 0, 0},
+    {"warm-start", "SIZE", K::kSize, &O::warm_start, "4 GiB", "Cache",
+     "bytes that the start loads of what others with that cache use most, before it is ready; 0: none", 0,
+     kMaxBytes},
+    {"warm-start-seconds", "N", K::kInteger, &O::warm_start_seconds, "10", "Cache",
+     "seconds that it may take; 0: there is none", 0, kMaxSeconds},
     {"load-policy", "NAME", K::kChoice, &O::load_policy, "auto", "Cache",
      "what a hit in a lower tier does: auto, what is faster by measured rates; load or recompute, for "
      "measurements",

@@ -41,6 +41,8 @@ struct Options {
   int64_t device_cache, host_cache, disk_cache;  // bytes
   int64_t disk_max_age, remote_max_age;          // seconds; 0: none
   int64_t remote_write_rate;                     // bytes per second
+  int64_t warm_start;                            // bytes
+  int64_t warm_start_seconds;
   int64_t step_milliseconds, remote_lease_milliseconds;
   int64_t io_threads, max_connections, max_body, max_inflight, stream_backlog;
   int64_t header_seconds, body_seconds, idle_seconds, reader_seconds, drain_seconds;

@@ -7,7 +7,8 @@ namespace prefixd {
 std::vector<std::pair<std::string, std::string>> ReadyChecksOf(ServerPhase phase, const EngineStats& stats,
                                                                const DiskTierStats& disk,
                                                                std::string_view lost_device,
-                                                               const RemoteTierStats& remote) {
+                                                               const RemoteTierStats& remote,
+                                                               const WarmStartStats& warm) {
   const std::string model = phase == ServerPhase::kLoading ? "loading" : "ok";
   std::string device = model;
   if (!lost_device.empty())
@@ -23,6 +24,7 @@ std::vector<std::pair<std::string, std::string>> ReadyChecksOf(ServerPhase phase
                                                              {"host", has_host ? "ok" : "off"},
                                                              {"disk", store(disk.on, disk.failure)}};
   if (remote.on) checks.emplace_back("remote", store(remote.on, remote.failure));
+  if (warm.phase != WarmStartStats::Phase::kOff) checks.emplace_back("warm_start", warm.Check());
   return checks;
 }
 

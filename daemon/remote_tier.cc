@@ -343,6 +343,32 @@ bool RemoteTier::WaitForRate(const StoreEntry& entry) {
   return true;
 }
 
+// --- What a fleet uses most ---
+
+Result<std::vector<std::string>> RemoteTier::GetHeads(std::span<const BlockKey> keys, size_t bytes) {
+  if (IsPaused()) return LeftAlone();
+  const int64_t began = clock_.NowNanos();
+  Result<std::vector<std::string>> heads = store_.GetHeads(keys, bytes);
+  Note(heads.status(), began);
+  return heads;
+}
+
+Result<std::string> RemoteTier::GetHotList(size_t most_bytes) {
+  if (IsPaused()) return LeftAlone();
+  const int64_t began = clock_.NowNanos();
+  Result<std::string> list = store_.GetHotList(most_bytes);
+  Note(list.status(), began);
+  return list;
+}
+
+Status RemoteTier::PutHotList(std::string_view value) {
+  if (IsPaused()) return LeftAlone();
+  const int64_t began = clock_.NowNanos();
+  const Status status = store_.PutHotList(value);
+  Note(status, began);
+  return status;
+}
+
 // --- Figures ---
 
 double RemoteTier::ProbeRead(uint64_t bytes) {

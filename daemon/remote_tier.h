@@ -31,6 +31,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <unordered_set>
 #include <vector>
@@ -111,6 +112,10 @@ class RemoteTier final : public BlockStore, public RemoteDirectory {
   void SetWake(std::function<void()> wake);
   // Seconds to read a record of `bytes` bytes, measured now; 0: it cannot be. Waits for the store.
   double ProbeRead(uint64_t bytes);
+  // Those of RedisStore, for the warm start and its list. They wait for the store, unless it is left alone.
+  Result<std::vector<std::string>> GetHeads(std::span<const BlockKey> keys, size_t bytes);
+  Result<std::string> GetHotList(size_t most_bytes);
+  Status PutHotList(std::string_view value);
 
   RemoteTierStats stats() const;
 

@@ -162,6 +162,8 @@ class ServerProcess {
     snapshot.disk = Disk();
     if (!loading()) snapshot.fingerprint = loaded_.engine->options().fingerprint;
     snapshot.remote = Remote();
+    snapshot.warm = warm_.stats();
+    if (!loading() && loaded_.hot_list != nullptr) snapshot.hot_list = loaded_.hot_list->stats();
     snapshot.process = ReadProcessUsage();
     snapshot.inflight = inflight;
     snapshot.answers = context_.answers->Read();
@@ -183,9 +185,9 @@ class ServerProcess {
     std::string_view lost_device;
     if (plan_.replaces_lost_device) lost_device = plan_.without_cuda;
     ReadyChecks checks = phase == ServerPhase::kLoading
-                             ? ReadyChecksOf(phase, {}, {}, lost_device)
+                             ? ReadyChecksOf(phase, {}, {}, lost_device, {}, warm_.stats())
                              : ReadyChecksOf(phase, loaded_.engine->Stats(), loaded_.tiers->disk(),
-                                             lost_device, loaded_.tiers->remote());
+                                             lost_device, loaded_.tiers->remote(), warm_.stats());
     checks.emplace_back("configuration", config_.check());
     return checks;
   }
@@ -196,7 +198,7 @@ class ServerProcess {
     ExitCode code = kExitOk;
     const bool draws = options_.log_format == "text" && isatty(STDERR_FILENO) == 1;
     std::future<Result<LoadedEngine>> load = std::async(std::launch::async, [this, draws, &code] {
-      return LoadEngine(options_, plan_, &clock_, draws, &code);
+      return LoadEngine(options_, plan_, &clock_, draws, &warm_, &code);
     });
     while (load.wait_for(kTick) != std::future_status::ready) {
       // The service manager watches a relaunched process as the one that was ready before.
@@ -391,11 +393,7 @@ class ServerProcess {
     server_->Stop();
     admin_.reset();  // it asks the engine
     if (loaded_.events != nullptr) loaded_.events->Stop();
-    closed_ = std::async(std::launch::async, [this] {
-      loaded_.actions.reset();
-      loaded_.engine.reset();
-      loaded_.tiers.reset();
-    });
+    closed_ = std::async(std::launch::async, [this] { loaded_.Close(); });
     const Waited waited = WaitUntil(signals, deadline, [this] { return IsReady(closed_); });
     if (waited == Waited::kDone) return true;
     if (waited == Waited::kSecondSignal) EndAtOnce();
@@ -454,6 +452,7 @@ class ServerProcess {
   const Options& options_;
   const ServePlan plan_;
   const SystemClock clock_;
+  WarmStart warm_{&clock_, plan_.tiers.remote.warm_bytes > 0};
   Watchdog watchdog_{WatchdogInterval()};
   std::atomic<uint64_t> seeds_{0};
   ServerState state_;

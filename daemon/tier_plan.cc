@@ -10,8 +10,10 @@
 
 #include "base/bytes.h"
 #include "cache/drop_queue.h"
+#include "daemon/hot_list_writer.h"
 #include "daemon/limit_table.h"
 #include "daemon/remote_tier.h"
+#include "daemon/warm_plan.h"
 #include "engine/other_models.h"
 #include "storage/disk_folder.h"
 #include "storage/disk_store.h"
@@ -155,6 +157,10 @@ Result<RemotePlan> MakeRemotePlan(const Options& options, const KvLayout& layout
   remote.max_age_seconds = options.remote_max_age;
   remote.write_through = options.remote_write_through;
   remote.lease_seconds = static_cast<double>(options.remote_lease_milliseconds) / 1000;
+  // What is loaded at the start would be used by no request that only recomputes.
+  if (options.load_policy != "recompute" && options.warm_start_seconds > 0)
+    remote.warm_bytes = static_cast<uint64_t>(options.warm_start);
+  remote.warm_seconds = options.warm_start_seconds;
   remote.codec = CodecOf(options, layout.type);
   return remote;
 }
@@ -204,11 +210,16 @@ MemoryPlan TierMemory(const TierPlan& plan, const KvLayout& layout) {
     // What is read lies in a buffer of hiredis and in the record. What is written lies in the queue, and once
     // more as a command.
     constexpr uint64_t kThreads = kLoadThreads + 3;
+    const uint64_t token_bytes = static_cast<uint64_t>(layout.block_tokens) * sizeof(TokenId);
+    const uint64_t warm =
+        plan.remote.warm_bytes == 0
+            ? 0
+            : HotListWriter::kMostBytes + HotList::kMostBlocks * (WarmPlan::kBytesPerBlock + token_bytes);
     parts.push_back(
         {"remote_bytes", "remote cache",
          Limit<uint64_t>("remote-queue") + Limit<uint64_t>("remote-keys") * KnownKeys::kBytesPerKey +
-             RemoteTier::kQuestionBytes + kThreads * ((uint64_t{2} << 20) + 3 * RecordBytes(layout)),
-         "queue, known keys, questions, workers", "block-tokens"});
+             RemoteTier::kQuestionBytes + kThreads * ((uint64_t{2} << 20) + 3 * RecordBytes(layout)) + warm,
+         "queue, known keys, questions, workers, warm start", "block-tokens"});
   }
   if (!plan.disk.on) return parts;
   // bench/store_bench measures the bytes for each record. Compression rarely halves a block.

@@ -41,6 +41,8 @@ struct RemotePlan {
   int64_t max_age_seconds = 0;           // 0: none
   bool write_through = false;
   double lease_seconds = 0;  // see RemoteLeases
+  uint64_t warm_bytes = 0;   // of the warm start; 0: there is none, and no hot list
+  int64_t warm_seconds = 0;
   CodecChoice codec;
 };
 

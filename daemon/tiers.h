@@ -45,6 +45,7 @@ class Tiers {
   bool HasOtherTemplate() const;
   DiskTierStats disk() const { return disk_ == nullptr ? DiskTierStats() : disk_->stats(); }
   RemoteTierStats remote() const { return remote_ == nullptr ? RemoteTierStats() : remote_->stats(); }
+  RemoteTier* remote_tier() { return remote_.get(); }  // null: there is none
   // Seconds to load a block from the remote tier, measured now; 0: not known. Waits for it.
   double ProbeRemote() const { return remote_ == nullptr ? 0 : remote_->ProbeRead(layout_.BlockBytes()); }
   // Deletes the records that match, also of the remote tier, and makes that durable. Returns how many there

@@ -42,7 +42,7 @@ struct Engine::Impl {
                    .prompt_logit_rows = asked.prompt_logit_rows},
                   &cache, &ghost),
         what_if(WhatIfOptions(asked)),
-        view([this] { inbox.Wake(); }, asked.residency),
+        view([this] { inbox.Wake(); }, asked.residency, asked.hot),
         budget(RowCost(runs->shape()), asked.step_seconds),
         steps(runs, clock_in, [this] { inbox.Wake(); }),
         masks(asked.mask_executor, asked.mask_work, [this] { WakeBetweenSteps(); }) {

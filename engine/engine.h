@@ -86,6 +86,7 @@ struct EngineOptions {
   Executor* mask_executor = nullptr;
   uint64_t mask_work = grammar::TokenMasks::kMostWorkNow;
   ResidencyListener* residency = nullptr;     // outlives the engine; see PrefixCache::Options
+  HotBlocks* hot = nullptr;                   // outlives the engine; what requests took from the cache
   const OtherModels* other_models = nullptr;  // outlives the engine; null: none are known
   std::vector<TokenId> eos;                   // the model's end tokens
   BlockKey fingerprint;                       // of the model; see hashing/fingerprint.h

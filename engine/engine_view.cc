@@ -43,6 +43,7 @@ void EngineView::Add(const Sequence& s, FinishReason finish) {
                      .first_miss = s.first_miss,
                      .times = s.times,
                      .finish = finish};
+  if (hot_ != nullptr) hot_->Add(s.keys, s.usage.cached());
   MutexLock lock(mutex_);
   requests_.push_front(std::move(trace));
   if (requests_.size() > kMostRequests) requests_.pop_back();
@@ -74,12 +75,13 @@ void EngineView::RunJob(PrefixCache& cache) {
     jobs_.pop_front();
     has_jobs_ = !jobs_.empty();
   }
-  if (!job(cache)) {
+  const JobTurn turn = job(cache);
+  if (turn != JobTurn::kDone) {
     MutexLock lock(mutex_);
     jobs_.push_front(std::move(job));
     has_jobs_ = true;
   }
-  wake_();  // to go on, or because requests may go on
+  if (turn != JobTurn::kWaits) wake_();  // to go on, or because requests may go on
 }
 
 void EngineView::Turn(PrefixCache& cache) {

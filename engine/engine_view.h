@@ -1,7 +1,8 @@
 // EngineView: what an operator can ask of the engine beside its statistics: the requests that ended last,
 // with the place and the reason of their first miss, and the cached prefixes that have saved most. It holds
 // ids, hashes, offsets and counts; never a token or a text. Beside that it tells the listener of residency
-// the whole tree, when that wants a report, and runs jobs of operators on the cache.
+// the whole tree, when that wants a report, counts which blocks requests took from the cache, and runs jobs
+// on the cache.
 //
 // Threads: any thread calls the members of the first part. The engine thread calls Add and Turn. The mutex is
 // held for the copy of a bounded list; nothing waits for the engine thread.
@@ -26,6 +27,7 @@
 #include "base/mutex.h"
 #include "cache/prefix_cache.h"
 #include "cache/prefix_scan.h"
+#include "engine/hot_blocks.h"
 #include "engine/request_trace.h"
 
 namespace prefixd {
@@ -49,9 +51,10 @@ class EngineView {
   // Some 0.1 ms: a turn costs no step more than that.
   static constexpr uint32_t kNodesPerTurn = 2048;
 
-  // `wake` makes the engine thread take a turn. `residency` may be null; it outlives the view.
-  EngineView(std::function<void()> wake, ResidencyListener* residency)
-      : wake_(std::move(wake)), residency_(residency) {}
+  // `wake` makes the engine thread take a turn. `residency` and `hot` may be null; otherwise they outlive the
+  // view.
+  EngineView(std::function<void()> wake, ResidencyListener* residency, HotBlocks* hot = nullptr)
+      : wake_(std::move(wake)), residency_(residency), hot_(hot) {}
 
   // Makes the engine thread take a turn, in which it sees whether the listener of residency wants a report.
   void Wake() { wake_(); }
@@ -65,9 +68,11 @@ class EngineView {
   void AskForPrefixes(double now);
   std::optional<PrefixTable> prefixes() const;  // the last answer
 
-  // Has the engine thread call `job` once in each turn until it returns true. Jobs run in order, one at a
-  // time. One that is left when the engine ends is not run.
-  using Job = std::function<bool(PrefixCache& cache)>;
+  // Has the engine thread call `job` once in each turn until it returns kDone. Jobs run in order, one at a
+  // time. One that is left when the engine ends is not run. After kWaits, the next turn comes when there is
+  // something else for the engine to do, such as a transfer that has ended.
+  enum class JobTurn : uint8_t { kDone, kGoesOn, kWaits };
+  using Job = std::function<JobTurn(PrefixCache& cache)>;
   void Do(Job job);
 
   // The sequence has ended.
@@ -80,6 +85,7 @@ class EngineView {
 
   const std::function<void()> wake_;
   ResidencyListener* const residency_;
+  HotBlocks* const hot_;
   std::atomic<double> asked_{-1};  // below 0: nobody has asked since the last scan began
 
   // Engine thread.

@@ -178,6 +178,48 @@ Result<double> RedisStore::ProbeRead(uint64_t bytes) {
   return best * static_cast<double>(bytes);
 }
 
+// --- What a fleet uses most ---
+
+Result<std::vector<std::string>> RedisStore::GetHeads(std::span<const BlockKey> keys, size_t bytes) {
+  const std::string last = std::to_string(bytes - 1);
+  std::vector<std::string> names;
+  std::vector<Command> commands;
+  for (const BlockKey& key : keys) names.push_back(Name(key));
+  for (const std::string& name : names) commands.push_back({"GETRANGE", name, "0", last});
+  PREFIXD_ASSIGN_OR_RETURN(std::vector<RedisReply> replies,
+                           Call(commands, keys.size() * (bytes + 64), NanosFor(keys.size() * bytes)));
+  std::vector<std::string> heads(keys.size());
+  for (size_t i = 0; i < keys.size(); ++i) {
+    if (replies[i].kind == RedisReply::Kind::kError && ErrorOf(replies[i]).code() != Code::kCorrupt)
+      return ErrorOf(replies[i]);
+    if (replies[i].kind != RedisReply::Kind::kText) continue;
+    heads[i] = std::move(replies[i].text);
+    Note(keys[i], !heads[i].empty());
+  }
+  return heads;
+}
+
+std::string RedisStore::HotListName() const {
+  return "prefixd:hot:1:" + ToHex(options_.fingerprint).substr(0, 16);
+}
+
+Result<std::string> RedisStore::GetHotList(size_t most_bytes) {
+  const std::string name = HotListName();
+  const std::string last =
+      std::to_string(most_bytes);  // a longer value is none, and no failure of the server
+  PREFIXD_ASSIGN_OR_RETURN(RedisReply reply, CallOne({"GETRANGE", name, "0", last}, most_bytes + kSmallReply,
+                                                     NanosFor(most_bytes)));
+  if (reply.kind != RedisReply::Kind::kText) return WrongReply();
+  if (reply.text.empty()) return NotFound("the store has no hot list");
+  return std::move(reply.text);
+}
+
+Status RedisStore::PutHotList(std::string_view value) {
+  constexpr std::string_view kMonth = "2592000";  // seconds
+  const std::string name = HotListName();
+  return CallOne({"SET", name, value, "EX", kMonth}, kSmallReply, NanosFor(value.size())).status();
+}
+
 // --- BlockStore ---
 
 Result<std::string> RedisStore::Get(const BlockKey& key) {

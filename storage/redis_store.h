@@ -115,6 +115,13 @@ class RedisStore final : public BlockStore {
   // Writes a value of so many bytes, which the server drops soon, and returns the seconds to read it.
   Result<double> ProbeRead(uint64_t bytes);
 
+  // The first `bytes` bytes of the record of each key, or all of a shorter one; empty where there is none.
+  Result<std::vector<std::string>> GetHeads(std::span<const BlockKey> keys, size_t bytes);
+  // The value of the fleet's hot list (hot_list.h), or its first most_bytes + 1 bytes; kNotFound: there is
+  // none, kCorrupt: it is no text. The server forgets it a month after the last PutHotList.
+  Result<std::string> GetHotList(size_t most_bytes);
+  Status PutHotList(std::string_view value);
+
  private:
   using Command = RedisCommand;
   struct ScanState;
@@ -136,6 +143,7 @@ class RedisStore final : public BlockStore {
   std::string Name(const BlockKey& key) const { return prefix_ + ToHex(key); }
   std::string Name(const Mark& mark) const;
   Result<std::vector<RedisReply>> CallForMarks(std::span<const Command> commands);
+  std::string HotListName() const;
 
   const RedisStoreOptions options_;
   const std::string prefix_;  // of the names of records

@@ -139,11 +139,17 @@ TEST(Metrics, EveryNameOfTransfersAndOfTheProcessIsPresentAtZeroFromTheStart) {
     expect(name + std::string("{tier=\"remote\"}"));
   for (const std::string result : {"written", "present", "queue", "full", "failed"})
     expect("prefixd_remote_writes_total{result=\"" + result + "\"}");
+  for (const std::string result : {"loaded", "missing", "damaged", "failed", "late"})
+    expect("prefixd_warm_start_blocks{result=\"" + result + "\"}");
   expect("prefixd_tier_errors_total{tier=\"remote\",kind=\"read\"}");
   expect("prefixd_load_decisions_total{tier=\"remote\",decision=\"load\"}");
   for (const char* name : {"prefixd_spill_pending_bytes",
                            "prefixd_remote_finds_total",
                            "prefixd_remote_failures_total",
+                           "prefixd_warm_start_bytes",
+                           "prefixd_warm_start_seconds",
+                           "prefixd_hot_list_blocks",
+                           "prefixd_hot_list_writes_total",
                            "prefixd_disk_rewritten_bytes_total",
                            "prefixd_tier_engine_seconds_total",
                            "prefixd_load_seconds_count",

@@ -53,5 +53,21 @@ TEST(ReadyChecks, ATierThatFailsSaysWhy) {
   EXPECT_THAT(remote_check(), Pair("remote", "failed: it has not answered in time"));
 }
 
+TEST(ReadyChecks, AWarmStartSaysHowFarItIsAndNeverFails) {
+  WarmStartStats warm;
+  const auto checks = [&] { return ReadyChecksOf(ServerPhase::kLoading, {}, {}, {}, {}, warm); };
+  EXPECT_EQ(checks().size(), 4u) << "there is none";
+  warm.phase = WarmStartStats::Phase::kWaiting;
+  EXPECT_THAT(checks()[4], Pair("warm_start", "waiting for the model"));
+  warm.phase = WarmStartStats::Phase::kRuns;
+  warm.tried = 9;
+  warm.blocks[static_cast<size_t>(WarmBlock::kLoaded)] = 5;
+  EXPECT_THAT(checks()[4], Pair("warm_start", "loading: 5 of 9 blocks"));
+  warm.phase = WarmStartStats::Phase::kDone;
+  EXPECT_THAT(checks()[4], Pair("warm_start", "ok: 5 of 9 blocks"));
+  warm.trouble = "the store has no hot list";
+  EXPECT_THAT(checks()[4], Pair("warm_start", "ok: 5 of 9 blocks; the store has no hot list"));
+}
+
 }  // namespace
 }  // namespace prefixd

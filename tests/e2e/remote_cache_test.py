@@ -24,7 +24,8 @@ STORES = {"plain": RedisServer, "tls": lambda: RedisServer(tls=True), "cluster":
 
 
 def options(url, *more):
-    return ["--context", CONTEXT, "--remote-cache", url, *more]
+    # Without the warm start (warm_start_test.py): what is loaded here, requests load.
+    return ["--context", CONTEXT, "--remote-cache", url, "--warm-start", "0", *more]
 
 
 def options_of(store, *more):

@@ -87,6 +87,24 @@ TEST_F(RedisStoreTest, WhatIsKnownIsForgottenInTime) {
   EXPECT_FALSE(store.Contains(Key(1)));
 }
 
+TEST_F(RedisStoreTest, HeadsAndTheHotList) {
+  const RedisServer server;
+  RedisStore a(OptionsFor(server.address()));
+  RedisStore b(OptionsFor(server.address()));
+  ASSERT_TRUE(a.Put(Key(1), "a long record").ok());
+  ASSERT_TRUE(a.Put(Key(3), "abc").ok());
+  const std::vector<BlockKey> keys{Key(1), Key(2), Key(3)};
+  const Result<std::vector<std::string>> heads = b.GetHeads(keys, 6);
+  ASSERT_TRUE(heads.ok()) << heads.status().ToString();
+  EXPECT_EQ(*heads, (std::vector<std::string>{"a long", "", "abc"}));
+  EXPECT_EQ(b.Knows(Key(1)), true);
+  EXPECT_EQ(b.Knows(Key(2)), false);
+  EXPECT_EQ(b.GetHotList(100).status().code(), Code::kNotFound);
+  ASSERT_TRUE(a.PutHotList(std::string(500, 'x')).ok());
+  EXPECT_EQ(*b.GetHotList(500), std::string(500, 'x'));
+  EXPECT_EQ(b.GetHotList(100)->size(), 101u) << "one that is too long is no failure of the server";
+}
+
 TEST_F(RedisStoreTest, TellsADropWhenItLooksForTheRecord) {
   const RedisServer server({"--maxmemory", "8mb", "--maxmemory-policy", "allkeys-lru"});
   std::vector<BlockKey> dropped;
