@@ -1,5 +1,5 @@
 // What operators cost the engine thread: the turns of a look at all prefixes (cache/prefix_scan.h), of
-// purges and of a pin, in a tree of many blocks. A turn is what a step may have to wait for. Times are
+// purges and of pins, in a tree of many blocks. A turn is what a step may have to wait for. Times are
 // processor time of the thread, so that other processes do not count. The trees have the shapes that make
 // turns longest:
 //
@@ -100,6 +100,12 @@ std::vector<PrefixRow> Look(PrefixCache& cache, Report* report, const std::strin
   return scan.Rows();
 }
 
+void Pin(PrefixCache& cache, const PrefixRow& row, bool pin, Report* report, const std::string& name) {
+  PrefixCache::Pinning pinning{.node = row.node, .key = row.key, .pin = pin};
+  AddTurns(report, name, [&] { return cache.Pin(&pinning, kNodes); });
+  PREFIXD_CHECK(pinning.result && (pinning.result->blocks[0] > 0) == pin) << "nothing was pinned";
+}
+
 void Purge(PrefixCache& cache, const PrefixCache::PurgeScope& scope, Report* report,
            const std::string& name) {
   const size_t before = cache.nodes();
@@ -131,8 +137,8 @@ void Measure(const Shape& shape, size_t blocks, Report* report) {
   // The row that begins the most; among equal ones the one of greatest worth.
   const PrefixRow& first =
       shape.shared > 0 ? *std::ranges::min_element(rows, {}, &PrefixRow::tokens) : rows[0];
-  AddTurns(report, name + ": pin", [&] { return cache.Pin(first.node, first.key).has_value(); });
-  AddTurns(report, name + ": unpin", [&] { return cache.Unpin(first.node, first.key).has_value(); });
+  Pin(cache, first, /*pin=*/true, report, name + ": pin");
+  Pin(cache, first, /*pin=*/false, report, name + ": unpin");
   Purge(cache, {.kind = Kind::kPrefix, .node = first.node, .key = first.key}, report,
         name + ": purge a prefix");
   const FilledCache again(shape, blocks);

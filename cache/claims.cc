@@ -17,12 +17,16 @@ const Claims::Claimant* Claims::Find(const BlockKey& key) const {
   return it == claims_.end() ? nullptr : it->second;
 }
 
-void Claims::EndAll(Claimant* claimant) {
-  for (const BlockKey& key : claimant->keys) {
-    const auto it = claims_.find(key);
+void Claims::EndAll(Claimant* claimant) { EndSome(claimant, claimant->keys.size()); }
+
+size_t Claims::EndSome(Claimant* claimant, size_t most) {
+  size_t seen = 0;
+  for (; seen < most && !claimant->keys.empty(); ++seen) {
+    const auto it = claims_.find(claimant->keys.back());
     if (it != claims_.end() && it->second == claimant) claims_.erase(it);
+    claimant->keys.pop_back();
   }
-  claimant->keys.clear();
+  return seen;
 }
 
 void Claims::CheckInvariants() const {

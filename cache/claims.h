@@ -38,6 +38,8 @@ class Claims {
   void End(const BlockKey& key) { claims_.erase(key); }
   // Ends every claim of `claimant`.
   void EndAll(Claimant* claimant);
+  // Ends up to `most` of them. Returns how many keys it has looked at; fewer than `most`: none is left.
+  size_t EndSome(Claimant* claimant, size_t most);
   size_t size() const { return claims_.size(); }
 
   void CheckInvariants() const;

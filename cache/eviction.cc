@@ -52,10 +52,12 @@ std::unique_ptr<EvictionPolicy> MakeEvictionPolicy(std::string_view name, const 
 size_t MaxEvictionBytes(size_t blocks, size_t nodes, bool copies) {
   constexpr size_t kFixed = size_t{96} << 10;
   constexpr size_t kOfNode = 2 * (2 * sizeof(uint8_t) + sizeof(uint32_t) + sizeof(uint64_t));
-  constexpr size_t kOfBlock = 5 * sizeof(EvictionQueues::Candidate) + ReuseOdds::kBytesOfBlock;
-  constexpr size_t kSmallHeapBytes = EvictionQueues::kSmallHeap * sizeof(EvictionQueues::Candidate);
+  // Of a heap: its candidates in pieces, and the places of these in a vector that doubles.
+  constexpr size_t kPieceBytes = EvictionQueues::kPiece * sizeof(EvictionQueues::Candidate);
+  constexpr size_t kOfPiece = kPieceBytes + 3 * sizeof(void*);
+  constexpr size_t kOfBlock = kOfPiece / EvictionQueues::kPiece + 1 + ReuseOdds::kBytesOfBlock;
   const size_t heaps = copies ? EvictionQueues::kHeaps : EvictionQueues::kHeaps / 2;
-  return kFixed + heaps * kSmallHeapBytes + nodes * kOfNode + blocks * kOfBlock;
+  return kFixed + PieceMemory::kChunkBytes + heaps * kOfPiece + nodes * kOfNode + blocks * kOfBlock;
 }
 
 }  // namespace prefixd

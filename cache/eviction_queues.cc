@@ -1,6 +1,7 @@
 #include "cache/eviction_queues.h"
 
 #include <algorithm>
+#include <new>
 #include <tuple>
 #include <utility>
 
@@ -54,7 +55,7 @@ void EvictionQueues::AddCandidate(NodeId node, const NodeUse& use, uint8_t group
   newest_use_ = std::max(newest_use_, use.last_use);
   Heap& heap = heap_of(node);
   const Candidate candidate{.last_use = use.last_use, .depth = use.depth, .node = node};
-  heap.push_back(candidate);
+  heap.AddPlace(&memory_);
   Settle(heap, static_cast<uint32_t>(heap.size() - 1), candidate);
 }
 
@@ -62,21 +63,32 @@ void EvictionQueues::RemoveCandidate(NodeId node) {
   PREFIXD_CHECK(IsCandidate(node)) << "node " << node << " is no candidate";
   Heap& heap = heap_of(node);
   const uint32_t place = places_[node];
-  const Candidate last = heap.back();
-  heap.pop_back();
+  const Candidate last = heap[heap.size() - 1];
+  heap.DropLastPlace(&memory_);
   places_[node] = kNoPlace;
   if (last.node != node) Settle(heap, place, last);
-  Shrink(heap);
   queues_[node] = static_cast<uint8_t>(queue(node));
 }
 
-// Candidates move between the heaps, and not each of these may keep what the most candidates took.
-void EvictionQueues::Shrink(Heap& heap) {
-  if (heap.capacity() <= kSmallHeap || heap.size() >= heap.capacity() / 4) return;
-  Heap smaller;
-  smaller.reserve(2 * heap.size());
-  smaller.assign(heap.begin(), heap.end());
-  heap = std::move(smaller);
+void EvictionQueues::Heap::AddPlace(PieceMemory* memory) {
+  if (size_ % kPiece == 0) {
+    void* const piece = memory->allocate(kPiece * sizeof(Candidate), alignof(Candidate));
+    pieces_.push_back(static_cast<Candidate*>(piece));
+  }
+  new (&(*this)[size_]) Candidate{};
+  ++size_;
+}
+
+void EvictionQueues::Heap::DropLastPlace(PieceMemory* memory) {
+  --size_;
+  if (size_ % kPiece != 0) return;
+  memory->deallocate(pieces_.back(), kPiece * sizeof(Candidate), alignof(Candidate));
+  pieces_.pop_back();
+}
+
+EvictionQueues::~EvictionQueues() {
+  for (Heap& heap : heaps_)
+    while (!heap.empty()) heap.DropLastPlace(&memory_);
 }
 
 void EvictionQueues::Settle(Heap& heap, uint32_t place, const Candidate& candidate) {
@@ -105,7 +117,7 @@ const EvictionQueues::Candidate* EvictionQueues::Best(unsigned kinds) const {
   };
   for (size_t at = 0; at < heaps_.size(); ++at) {
     if (heaps_[at].empty() || (kinds >> (at % kGroup) & 1) == 0) continue;
-    const Candidate& first = heaps_[at].front();
+    const Candidate& first = heaps_[at][0];
     const double share = worths_[at / kGroup] * ((at & kCopied) != 0 ? copy_cost_ : 1);
     if (best != nullptr) {
       const double mine = age(first) * best_share;
@@ -148,17 +160,18 @@ void EvictionQueues::CheckInvariants() const {
     PREFIXD_CHECK(nodes[queue] == sizes_[queue])
         << "queue " << queue << " has " << nodes[queue] << " nodes and counts " << sizes_[queue];
   }
+  size_t pieces = 0;
   for (size_t at = 0; at < heaps_.size(); ++at) {
     const Heap& heap = heaps_[at];
+    pieces += (heap.size() + kPiece - 1) / kPiece;
     PREFIXD_CHECK(candidates[at] == heap.size())
         << candidates[at] << " candidates in " << heap.size() << " places";
-    PREFIXD_CHECK(heap.capacity() <= kSmallHeap || heap.size() >= heap.capacity() / 4)
-        << heap.size() << " candidates in room for " << heap.capacity();
     for (size_t place = 1; place < heap.size(); ++place) {
       PREFIXD_CHECK(!heap[place].Before(heap[(place - 1) / 2]))
           << "candidate " << heap[place].node << " is out of order";
     }
   }
+  PREFIXD_CHECK(memory_.used() == pieces) << "the heaps have " << memory_.used() << " pieces, not " << pieces;
 }
 
 }  // namespace prefixd

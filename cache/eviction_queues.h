@@ -7,9 +7,9 @@
 // "The k-server dual and loose competitiveness for paging", 1994): of two, the one goes first that has waited
 // longer in proportion to its share. While all shares are 1, the order is that of the last use.
 //
-// Costs: O(kHeaps) for First, amortized O(log candidates) for AddCandidate and RemoveCandidate, O(1) for the
-// rest. Memory: 5 bytes for each NodeId that the tree has used, 16 to 64 bytes for each candidate, and 17
-// KiB; while a heap is moved, up to 80 bytes for each candidate.
+// Costs: O(kHeaps) for First, O(log candidates) for AddCandidate and RemoveCandidate, O(1) for the rest. No
+// heap moves as it grows or shrinks. Memory: 5 bytes for each NodeId that the tree has used, 17 bytes for
+// each candidate that there has been at once, and 90 KiB.
 //
 // Invariants (CheckInvariants tests them)
 //   1. A node is in at most one queue. A candidate is in the order of its queue exactly once.
@@ -17,7 +17,7 @@
 //      whose last use is the longest ago; of several with equal times the deepest, and of several of equal
 //      depth the one with the lowest id.
 //   3. size() counts the nodes of a queue, candidates or not.
-//   4. A heap has room for at most 16 candidates, or for four times as many as it has.
+//   4. A heap has room for less than kPiece candidates more than it has. What one gives back, others use.
 #pragma once
 
 #include <array>
@@ -25,6 +25,7 @@
 #include <vector>
 
 #include "cache/node.h"
+#include "cache/piece_memory.h"
 
 namespace prefixd {
 
@@ -32,7 +33,7 @@ class EvictionQueues {
  public:
   static constexpr uint8_t kGroups = 17;
   static constexpr uint8_t kHeaps = 4 * kGroups;
-  static constexpr size_t kSmallHeap = 16;  // candidates
+  static constexpr size_t kPiece = 16;  // candidates
   struct Candidate {
     uint64_t last_use;
     uint32_t depth;
@@ -42,6 +43,9 @@ class EvictionQueues {
   };
 
   EvictionQueues() { worths_.fill(1); }
+  ~EvictionQueues();
+  EvictionQueues(const EvictionQueues&) = delete;
+  EvictionQueues& operator=(const EvictionQueues&) = delete;
   // `queue` is 0 or 1.
   void Insert(NodeId node, int queue);
   void Move(NodeId node, int queue);
@@ -72,7 +76,20 @@ class EvictionQueues {
 
  private:
   friend struct EvictionQueuesTestPeer;
-  using Heap = std::vector<Candidate>;  // binary heap: no candidate is Before the one at (place - 1) / 2
+  // A binary heap: no candidate is Before the one at (place - 1) / 2.
+  class Heap {
+   public:
+    size_t size() const { return size_; }
+    bool empty() const { return size_ == 0; }
+    Candidate& operator[](size_t place) { return pieces_[place / kPiece][place % kPiece]; }
+    const Candidate& operator[](size_t place) const { return pieces_[place / kPiece][place % kPiece]; }
+    void AddPlace(PieceMemory* memory);
+    void DropLastPlace(PieceMemory* memory);
+
+   private:
+    std::vector<Candidate*> pieces_;
+    size_t size_ = 0;
+  };
   // The number of a heap is the queue, kCopied for copied candidates, and kGroup times the group.
   static constexpr uint8_t kCopied = 2;
   static constexpr uint8_t kGroup = 4;
@@ -82,12 +99,12 @@ class EvictionQueues {
   // Of the heaps h for which bit h % kGroup of `kinds` is set.
   const Candidate* Best(unsigned kinds) const;
   Heap& heap_of(NodeId node) { return heaps_[queues_[node]]; }
-  static void Shrink(Heap& heap);
   // Puts `candidate` into the free place `place` of `heap`, or where it belongs above or below.
   void Settle(Heap& heap, uint32_t place, const Candidate& candidate);
 
   std::vector<uint8_t> queues_;   // by node: its queue, of a candidate the number of its heap, or kAbsent
   std::vector<uint32_t> places_;  // by node: its index in its heap, or kNoPlace
+  PieceMemory memory_{kPiece * sizeof(Candidate)};
   std::array<Heap, kHeaps> heaps_;
   std::array<uint32_t, 2> sizes_ = {};
   std::array<double, kGroups> worths_;

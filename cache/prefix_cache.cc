@@ -88,6 +88,7 @@ bool PrefixCache::BeginPurge(const PurgeScope& scope) { return impl_->BeginPurge
 bool PrefixCache::ContinuePurge(uint32_t most_nodes) { return impl_->ContinuePurge(most_nodes); }
 PrefixCache::PurgedNames PrefixCache::TakePurgedNames() { return std::move(impl_->purge.value().names); }
 PrefixCache::Purged PrefixCache::EndPurge() { return impl_->EndPurge(); }
+bool PrefixCache::Pin(Pinning* pinning, uint32_t most_nodes) { return impl_->Pin(pinning, most_nodes); }
 size_t PrefixCache::nodes() const { return impl_->tree.size(); }
 size_t PrefixCache::memory_bytes() const {
   size_t bytes = impl_->tree.MemoryBytes() + impl_->ghosts.MemoryBytes() + impl_->times.MemoryBytes() +

@@ -312,12 +312,13 @@ class PrefixCache {
   // it has seen all.
   bool Report(NodeId* next, uint32_t most_nodes) const;
 
-  // Purges and pins, for operators (prefix_cache_purge.cc). From BeginPurge on, no lease takes, waits for or
-  // loads what the scope names, and leases that hold some of it keep their further blocks to themselves.
-  // ContinuePurge takes it out of the tiers in memory, without a trace, up to `most_nodes` nodes at a time,
-  // and returns whether it has seen all. What leases or transfers refer to goes when they end. What the disk
-  // has is the caller's to delete then, before EndPurge. Until EndPurge, what else lies in the scope's
-  // namespaces (kTenant, kAll) is computed and not kept.
+  // Purges and pins, for operators (prefix_cache_purge.cc). From BeginPurge on, no lease takes or loads what
+  // the scope names, and leases that hold some of it keep their further blocks to themselves. ContinuePurge
+  // takes it out of the tiers in memory, without a trace, up to `most_nodes` nodes at a time, and returns
+  // whether it has seen all. Of a prefix, the blocks before the last one can be taken until a call reaches
+  // them. What leases or transfers refer to goes when they end. What the disk has is the caller's to delete
+  // then, before EndPurge. Until EndPurge, what else lies in the scope's namespaces (kTenant, kAll) is
+  // computed and not kept.
   struct PurgeScope {
     enum class Kind : uint8_t { kPrefix, kTenant, kAll } kind = Kind::kAll;
     // kPrefix: the last block of the prefix. It goes with all that continues it, and with the blocks before
@@ -341,17 +342,32 @@ class PrefixCache {
   PurgedNames TakePurgedNames();
   Purged EndPurge();
 
-  // Keeps the blocks of a prefix in memory until Unpin, as far as half the budget of each tier's retention
-  // goes; requests do not displace them. Running requests evict them when nothing else is left.
+  // Keeps the blocks of a prefix in memory until they are unpinned, as far as half the budget of each tier's
+  // retention goes; requests do not displace them. Running requests evict them when nothing else is left.
   struct Pinned {
     uint64_t prefix_blocks = 0;
     std::array<uint64_t, kPoolTiers> blocks{};       // of these, by tier, those that are pinned now
     std::array<uint64_t, kPoolTiers> refused{};      // beyond the budget
     std::array<uint64_t, kPoolTiers> all{}, most{};  // pinned blocks of all prefixes, and their budget
   };
-  // Nothing when the tree does not have the prefix.
-  std::optional<Pinned> Pin(NodeId node, const BlockKey& key);
-  std::optional<Pinned> Unpin(NodeId node, const BlockKey& key);
+  struct Pinning {
+    NodeId node = kNoNode;  // the last block of the prefix
+    BlockKey key;
+    bool pin = true;               // false: unpin
+    std::optional<Pinned> result;  // when it is done; nothing: the tree does not have the prefix
+    // The cache's: the blocks that are still to be pinned, from the last one on, and the next one to list.
+    struct Place {
+      NodeId node;
+      BlockKey key;
+    };
+    std::deque<Place> path;
+    std::optional<Place> next;
+    bool begun = false;
+    Pinned counted;
+  };
+  // Looks at up to `most_nodes` nodes. Returns whether it is done, and goes on in the next call otherwise.
+  // What requests take or evict in between is pinned as the calls meet it.
+  bool Pin(Pinning* pinning, uint32_t most_nodes);
 
   size_t nodes() const;         // in the tree, with KV in memory or without
   size_t memory_bytes() const;  // of the tree, the states of blocks and the ghosts; without the policies

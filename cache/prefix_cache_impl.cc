@@ -174,6 +174,7 @@ int PrefixCache::Impl::CommitBlock(Lease::State& lease, std::span<const TokenId>
 void PrefixCache::Impl::Release(Lease::State& lease, bool is_over) {
   claims.EndAll(&lease.claimant);
   EndRemote(lease, RemoteEnd::kOver);
+  if (purge) std::erase(purge->claimants, &lease);
   KeepTail(lease);
   CountKept(lease);
   if (is_over) ApplyHint(lease);

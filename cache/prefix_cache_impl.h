@@ -44,8 +44,8 @@
 //      retention, and every other node one of the policy. A partial block (IsPartial) is on the device alone.
 //   h. `disk_kept` and `hints` have nodes in memory alone. A node that `hints` lowers and retention does not
 //      keep is a candidate of `hints` where b makes it one, and none of the policy.
-//   i. A node of `purged` is referred to, or it is the start of `purge`. A lease that has one on its path is
-//      detached, so nothing is added below it.
+//   i. A purged node is referred to, or it is the first or the last block of what is being purged. A lease
+//      that has one on its path is detached, so nothing is added below it.
 #pragma once
 
 #include <deque>
@@ -151,21 +151,23 @@ struct Lease::State {
   RadixTree::Position at() const { return {root, path.empty() ? kNoNode : path.back()}; }
 };
 
-// A purge that is under way.
-struct ActivePurge {
-  PrefixCache::PurgeScope scope;
-  NodeId next = 0;         // kTenant, kAll: the node to look at next is the one before
-  NodeId start = kNoNode;  // kPrefix: the first node that goes
-  // kPrefix: `nodes` are the start and what is below it, each after the one that it continues; `names` has
-  // their keys. From `listed` on, their children are not there yet, and those of that one only in part.
-  std::deque<NodeId> nodes;
-  size_t listed = 0, next_child = 0;
-  PrefixCache::PurgedNames names;
-  PrefixCache::Purged result;
-};
-
 struct PrefixCache::Impl {
   Impl(Options options_in, DeviceCopier* copier_in, TransferPort* port_in);
+
+  // A purge that is under way.
+  struct ActivePurge {
+    PrefixCache::PurgeScope scope;
+    NodeId next = 0;         // kTenant, kAll: the node to look at next is the one before
+    NodeId start = kNoNode;  // kPrefix: the first node that goes, as far as it is known yet
+    // kPrefix: `nodes` are the start and what is below it, each after the one that it continues; `names` has
+    // their keys. From `listed` on, their children are not there, but those of that one up to `last_child`.
+    std::deque<NodeId> nodes;
+    size_t listed = 0;
+    std::optional<BlockKey> last_child;
+    std::vector<Lease::State*> claimants;  // detached leases that may have claims yet
+    PrefixCache::PurgedNames names;
+    PrefixCache::Purged result;
+  };
 
   struct Request {  // the arguments of Acquire
     std::span<const TokenId> tokens;
@@ -301,18 +303,28 @@ struct PrefixCache::Impl {
   bool IsPartial(NodeId node) const;
 
   // Purges and pins (prefix_cache_purge.cc).
-  bool IsPurged(NodeId node) const { return !purged.empty() && purged.contains(node); }
+  bool IsPurged(NodeId node) const { return tree.facts(node).purged; }
+  void SetPurged(NodeId node, bool is_purged);
   bool IsPurging(const BlockKey& root) const;
+  // The last block and the first one of what is being purged stay in the tree meanwhile.
+  bool IsHeldByPurge(NodeId node) const;
   void DetachPurged(Lease::State& lease);
+  void DetachBelow(NodeId node);
   bool IsInTree(NodeId node, const BlockKey& key) const;
   bool BeginPurge(const PurgeScope& scope);
   bool ContinuePurge(uint32_t most_nodes);
   Purged EndPurge();
-  // Both return the cost, in nodes that are looked at.
+  // These return the cost, in nodes that are looked at.
+  uint32_t FindStart(uint32_t most_nodes);     // of purge->nodes
   uint32_t ListChildren(uint32_t most_nodes);  // of purge->listed
+  uint32_t EndClaims(uint32_t most);           // of purge->claimants
   uint32_t PurgeOrMark(NodeId node);
   void PurgeNode(NodeId node);  // requires that nothing refers to it
-  Pinned PinPath(NodeId node, bool pin);
+  bool Pin(Pinning* pinning, uint32_t most_nodes);
+  bool MayPin(const Pinning::Place& place, const Pinning& pinning) const;
+  // Returns false when the tree does not have the prefix (any more).
+  bool ListPath(Pinning* pinning, uint32_t* seen, uint32_t most_nodes) const;
+  void PinNode(NodeId node, Pinning* pinning);
 
   // Transfers (prefix_cache_transfers.cc).
   bool HasLowerTier() const { return port != nullptr; }
@@ -469,8 +481,8 @@ struct PrefixCache::Impl {
   PrefixCacheStats stats;
   SessionHints hints;  // counts in `stats`
   std::optional<ActivePurge> purge;
-  // Nodes that go when nothing refers to them any more, and the start of `purge`. Nobody takes them.
-  std::unordered_set<NodeId> purged;
+  // Nodes with RadixTree::Facts::purged: they go when nothing refers to them any more. Nobody takes them.
+  size_t purged_nodes = 0;
   bool spills_all = false;   // since SpillAll
   bool device_lost = false;  // since LoseDevice
   uint64_t next_transfer = 1;

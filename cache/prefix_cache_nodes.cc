@@ -62,7 +62,7 @@ void PrefixCache::Impl::DropReference(NodeId node) {
     UpdateCandidate(tree.parent(node), at);
   }
   if (IsPurged(node)) {
-    if (!purge || node != purge->start) purged.erase(node);
+    if (!IsHeldByPurge(node)) SetPurged(node, false);
     PurgeNode(node);
   } else {
     RemoveUnused(node);

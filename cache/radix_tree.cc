@@ -1,6 +1,8 @@
 #include "cache/radix_tree.h"
 
 #include <algorithm>
+#include <map>
+#include <memory_resource>
 #include <set>
 #include <utility>
 
@@ -39,12 +41,18 @@ uint32_t TakeNumber(std::vector<uint32_t>* free_numbers, Table* table) {
   return number;
 }
 
+// The nodes of a map and of a set of libstdc++: color, parent and two children, and the value.
+constexpr size_t kLinks = 4 * sizeof(void*);
+constexpr size_t kMapNode = kLinks + sizeof(std::pair<const BlockKey, NodeId>);
+constexpr size_t kSetNode = kLinks + sizeof(void*);
+
 }  // namespace
 
 struct RadixTree::Branch {
-  explicit Branch(const RadixTree* tree) : by_tokens(TokenOrder{tree}) {}
-  std::unordered_map<BlockKey, NodeId> by_key;
-  std::set<NodeId, TokenOrder> by_tokens;  // those with a device block
+  explicit Branch(RadixTree* tree)
+      : by_key(&tree->child_memory_), by_tokens(TokenOrder{tree}, &tree->order_memory_) {}
+  std::pmr::map<BlockKey, NodeId> by_key;
+  std::pmr::set<NodeId, TokenOrder> by_tokens;  // those with a device block
 };
 
 struct RadixTree::Root {
@@ -57,7 +65,7 @@ struct RadixTree::Root {
 };
 
 RadixTree::RadixTree(int block_tokens, size_t known_tokens)
-    : block_tokens_(static_cast<size_t>(block_tokens)) {
+    : block_tokens_(static_cast<size_t>(block_tokens)), child_memory_(kMapNode), order_memory_(kSetNode) {
   PREFIXD_CHECK(block_tokens > 0) << block_tokens;
   tokens_.reserve(known_tokens * block_tokens_);  // so that it never moves
   free_token_slots_.reserve(known_tokens);
@@ -115,19 +123,22 @@ void RadixTree::RemoveRootIfUnused(Root* root) {
 
 // --- Lookup ---
 
-bool RadixTree::ChildrenFrom(NodeId node, size_t* next, size_t most, std::vector<NodeId>* found) const {
+bool RadixTree::ChildrenAfter(NodeId node, std::optional<BlockKey>* last, size_t most,
+                              std::vector<NodeId>* found) const {
   const uint32_t children = At(node).children;
   if (children == kNoChild) return true;
   if (!IsBranch(children)) {
-    found->push_back(children);  // another time, if others have left since
+    if (!*last || **last < key(children)) found->push_back(children);
+    *last = std::max(last->value_or(key(children)), key(children));
     return true;
   }
   const auto& by_key = BranchOf(children).by_key;
-  for (const size_t end = std::min(by_key.bucket_count(), *next + most); *next < end; ++*next) {
-    for (auto child = by_key.begin(*next); child != by_key.end(*next); ++child)
-      found->push_back(child->second);
+  auto child = *last ? by_key.upper_bound(**last) : by_key.begin();
+  for (; most > 0 && child != by_key.end(); --most, ++child) {
+    found->push_back(child->second);
+    *last = child->first;
   }
-  return *next >= by_key.bucket_count();
+  return child == by_key.end();
 }
 
 uint32_t RadixTree::ChildrenAt(const Position& at) const {
@@ -349,11 +360,9 @@ bool RadixTree::InMemory(NodeId node) const {
 }
 
 size_t RadixTree::MemoryBytes() const {
-  size_t bytes = chunks_.size() * kChunkNodes * sizeof(Node) + tokens_.capacity() * sizeof(TokenId);
-  for (const auto& branch : branches_) {
-    if (branch != nullptr) bytes += sizeof(Branch) + 48 * (branch->by_key.size() + branch->by_tokens.size());
-  }
-  return bytes;
+  return chunks_.size() * kChunkNodes * sizeof(Node) + tokens_.capacity() * sizeof(TokenId) +
+         child_memory_.bytes() + order_memory_.bytes() +
+         (branches_.size() - free_branches_.size()) * sizeof(Branch);
 }
 
 // The sizes of heap pieces are those of libstdc++ and glibc, which add at most kHeapPiece bytes to each. A
@@ -363,19 +372,17 @@ size_t RadixTree::MemoryBytes() const {
 // and a root for two nodes. In every other shape, such as a binary tree, more nodes share them.
 size_t RadixTree::MaxMemoryBytes(int block_tokens, size_t known_tokens, size_t nodes) {
   constexpr size_t kHeapPiece = 24;
-  constexpr size_t kBucketsOfEach = 3 * sizeof(void*);  // of a hash table, while it grows as well
-  constexpr size_t kFewestBuckets = 13 * sizeof(void*) + kHeapPiece;
-  constexpr size_t kMapNode = 2 * sizeof(void*) + sizeof(BlockKey) + kHeapPiece;  // next, key, value
-  constexpr size_t kSetNode = 5 * sizeof(void*) + kHeapPiece;                     // of by_tokens
+  constexpr size_t kBuckets = 3 * sizeof(void*);  // of the table of roots, while it grows as well
+  constexpr size_t kTableNode = 2 * sizeof(void*) + sizeof(BlockKey) + kHeapPiece;  // next, key, value
   constexpr size_t kNumber = 2 * (sizeof(void*) + sizeof(uint32_t));  // in a table, and in its free list
-  constexpr size_t kBranch = sizeof(Branch) + kHeapPiece + kFewestBuckets + kNumber;
-  constexpr size_t kRoot = sizeof(Root) + kHeapPiece + kMapNode + kBucketsOfEach + kNumber;
-  constexpr size_t kChild = kMapNode + kBucketsOfEach;
+  constexpr size_t kBranch = sizeof(Branch) + kHeapPiece + kNumber;
+  constexpr size_t kRoot = sizeof(Root) + kHeapPiece + kTableNode + kBuckets + kNumber;
   const size_t chunks = (nodes + kChunkNodes - 1) / kChunkNodes;
   return chunks * (kChunkNodes * sizeof(Node) + kHeapPiece + 2 * sizeof(void*)) +
-         nodes * (2 * sizeof(NodeId) + kBranch / 2 + kRoot / 2 + kChild) +
+         nodes * (2 * sizeof(NodeId) + kBranch / 2 + kRoot / 2 + kMapNode) +
          known_tokens *
-             (static_cast<size_t>(block_tokens) * sizeof(TokenId) + 2 * sizeof(uint32_t) + kSetNode);
+             (static_cast<size_t>(block_tokens) * sizeof(TokenId) + 2 * sizeof(uint32_t) + kSetNode) +
+         2 * PieceMemory::kChunkBytes;
 }
 
 // --- Checks ---

@@ -14,6 +14,10 @@
 // Memory: sizeof(Node) bytes per node, at most 80, plus 4 * block_tokens bytes while its tokens are known,
 // plus about 100 bytes per child of a branch.
 //
+// Costs: a call costs O(log children) of the branch. No call moves or frees what many calls before it have
+// left behind, so none is slow now and then: a branch is a tree of keys and not a hash table, which would be
+// moved as it grows, and its memory is used again (PieceMemory).
+//
 // Invariants (CheckInvariants tests them)
 //   1. Every node has exactly one parent (a node or a root) and is reachable from its root.
 //   2. A branch has at least two children, which differ in key. Its index by tokens holds exactly the
@@ -39,6 +43,7 @@
 #include "base/types.h"
 #include "cache/block_pool.h"
 #include "cache/node.h"
+#include "cache/piece_memory.h"
 #include "cache/tier.h"
 #include "hashing/block_key.h"
 
@@ -68,7 +73,7 @@ class RadixTree {
   std::optional<Position> FindRoot(const BlockKey& key) const;
 
   // Returns the child of `at` with this key, or kNoNode. It may be another block with the same key: see
-  // Matches. O(1) expected.
+  // Matches.
   NodeId FindChild(const Position& at, const BlockKey& key) const;
   // Whether the node is the block with these tokens and this prefix check. The tokens are not compared when
   // the node does not know its own.
@@ -119,6 +124,7 @@ class RadixTree {
     uint16_t hits = 0;
     uint8_t admissions = 0;
     uint8_t request_class = 0;
+    bool purged = false;
   };
   // A ghost is a node in the GhostIndex, which gave it `slot`. SetGhost requires a node without tokens and
   // without KV in memory.
@@ -136,10 +142,11 @@ class RadixTree {
     const uint32_t children = At(node).children;
     return children == kNoChild || IsBranch(children) ? kNoNode : children;
   }
-  // Appends children of the node to `found`, in no particular order: those in up to `most` of the O(children)
-  // places that they lie in, from *next on, which is 0 at first. Advances *next, and returns whether these
-  // were the last places. Children may leave between the calls; none may be added.
-  bool ChildrenFrom(NodeId node, size_t* next, size_t most, std::vector<NodeId>* found) const;
+  // Appends up to `most` children of the node to `found`, in the order of their keys: those after *last, and
+  // all when it is empty. Sets *last to the key of the last one, and returns whether there are no more.
+  // Children may come and leave between the calls.
+  bool ChildrenAfter(NodeId node, std::optional<BlockKey>* last, size_t most,
+                     std::vector<NodeId>* found) const;
   // The parent is kNoNode when it is a root.
   NodeId parent(NodeId node) const { return At(node).parent; }
   const BlockKey& key(NodeId node) const { return At(node).key; }
@@ -182,7 +189,7 @@ class RadixTree {
   struct Node {
     BlockKey key;
     uint64_t check = 0;
-    [[no_unique_address]] Facts facts;  // the three bytes after it lie in its padding
+    [[no_unique_address]] Facts facts;  // the two bytes after it lie in its padding
     SlotUse slot_use = SlotUse::kNothing;
     NodeId parent = kNoNode;
     uint32_t children = kNoChild;
@@ -218,6 +225,7 @@ class RadixTree {
   std::vector<NodeId> free_nodes_;
   std::vector<TokenId> tokens_;  // by token slot, block_tokens_ each
   std::vector<uint32_t> free_token_slots_;
+  PieceMemory child_memory_, order_memory_;        // of the branches: by_key, by_tokens
   std::vector<std::unique_ptr<Branch>> branches_;  // by number; null: the number is free
   std::vector<uint32_t> free_branches_;
   std::unordered_map<BlockKey, std::unique_ptr<Root>> roots_;

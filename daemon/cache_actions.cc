@@ -143,7 +143,9 @@ void CacheActions::RunPurge(const Scope& scope, const std::string& request_id, A
   });
   if (!in_memory) return action->Set(Unavailable("The daemon ends."));
   if (state->unknown) return action->Set(UnknownPrefix());
-  const Result<uint64_t> records = PurgeDisk(scope, state->names);
+  // They are many, so the engine thread must not be the last that has them.
+  const PrefixCache::PurgedNames names = std::move(state->names);
+  const Result<uint64_t> records = PurgeDisk(scope, names);
   const bool ended = RunOnEngine([state](PrefixCache& cache) {
     state->purged = cache.EndPurge();
     return JobTurn::kDone;
@@ -197,15 +199,20 @@ Result<uint64_t> CacheActions::PurgeDisk(const Scope& scope, const PrefixCache::
 std::shared_ptr<const CacheActions::Action> CacheActions::Pin(NodeId node, const BlockKey& key, bool pin,
                                                               const std::string& request_id) {
   auto action = std::make_shared<Action>();
-  view_.Do([action, node, key, pin, request_id](PrefixCache& cache) {
-    const std::optional<PrefixCache::Pinned> pinned = pin ? cache.Pin(node, key) : cache.Unpin(node, key);
-    if (!pinned) {
+  auto pinning = std::make_shared<PrefixCache::Pinning>();
+  pinning->node = node;
+  pinning->key = key;
+  pinning->pin = pin;
+  view_.Do([action, pinning, request_id](PrefixCache& cache) {
+    if (!cache.Pin(pinning.get(), EngineView::kNodesPerTurn)) return JobTurn::kGoesOn;
+    if (!pinning->result) {
       action->Set(UnknownPrefix());
       return JobTurn::kDone;
     }
-    Log(LogLevel::kInfo, pin ? "an operator pinned a prefix" : "an operator unpinned a prefix",
-        {{"request_id", request_id}, {"device_blocks", pinned->all[0]}, {"host_blocks", pinned->all[1]}});
-    action->Set(PinnedText(*pinned, pin));
+    const PrefixCache::Pinned& pinned = *pinning->result;
+    Log(LogLevel::kInfo, pinning->pin ? "an operator pinned a prefix" : "an operator unpinned a prefix",
+        {{"request_id", request_id}, {"device_blocks", pinned.all[0]}, {"host_blocks", pinned.all[1]}});
+    action->Set(PinnedText(pinned, pinning->pin));
     return JobTurn::kDone;
   });
   return action;

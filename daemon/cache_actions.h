@@ -4,6 +4,7 @@
 //   Purge:   engine thread: BeginPurge, ContinuePurge in each turn     nobody uses it any more
 //            a thread of its own: records are deleted from the disk    it may hang with the disk
 //            engine thread: EndPurge
+//   Pin:     engine thread: a part of the prefix in each turn
 //
 // Threads: any thread may call the members. The destructor ends a purge that is under way, and waits for the
 // disk. The engine and what deletes records outlive it.

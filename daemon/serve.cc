@@ -143,17 +143,17 @@ class ServerProcess {
   DiskTierStats Disk() const { return loading() ? PlannedDisk(plan_) : loaded_.tiers->disk(); }
 
   AdminFacts Facts() const {
-    AdminFacts facts{.version = std::string(Version()),
-                     .revision = std::string(Revision()),
-                     .model = plan_.served_name,
-                     .backend = plan_.backend,
-                     .threads = plan_.threads.count,
-                     .block_tokens = plan_.limits.block_tokens,
-                     .started = context_.started,
-                     .engine = Stats(),
-                     .disk = Disk()};
-    facts.config = ChangedOptions(config_.options());
-    return facts;
+    return {.version = std::string(Version()),
+            .revision = std::string(Revision()),
+            .model = plan_.served_name,
+            .backend = plan_.backend,
+            .threads = plan_.threads.count,
+            .block_tokens = plan_.limits.block_tokens,
+            .started = context_.started,
+            .config = ChangedOptions(config_.options()),
+            .engine = Stats(),
+            .disk = Disk(),
+            .remote = Remote()};
   }
 
   std::string Metrics(const InflightStats& inflight, bool operators) const {

@@ -307,7 +307,7 @@ bool Engine::Impl::LaunchStep() {
     live_stats.queue_time.Add(now - sequence.times.submitted);
     inbox.LeftQueue(sequence);
   };
-  budget.SetShared(scheduler.shared());
+  budget.SetShared(scheduler.shared(now));
   std::vector<PlannedChunk> plan = scheduler.Plan(budget, on_admit);
   if (port != nullptr) live_stats.tier_seconds += clock->NowSeconds() - now;
   if (plan.empty()) {

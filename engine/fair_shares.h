@@ -11,15 +11,16 @@
 //   1. While two tenants have work all the time, their counters differ by at most kCredit, and by what one of
 //      them computes in one step.
 //   2. A tenant that is alone is never held back.
-//   3. shared() follows from Join and Charge alone, and is false until two tenants had sequences at once.
+//   3. shared() is false until a second tenant comes, and from kAloneSeconds on after all but one have gone.
 //   4. Remembered are the tenants with sequences, and others while these owe them or they owe these. When
 //      nobody has sequences, nothing is remembered.
 #pragma once
 
-#include <algorithm>
-#include <cstdint>
+#include <limits>
 #include <map>
+#include <optional>
 #include <string>
+#include <utility>
 
 #include "engine/request.h"
 
@@ -28,8 +29,9 @@ namespace prefixd {
 class FairShares {
  public:
   static constexpr double kCredit = 8192;
-  // A tenant that was alone for so many tokens is taken to be alone.
-  static constexpr int64_t kAloneTokens = 65536;
+  // A tenant that was alone for so long is taken to be alone. It is a time and no number of tokens, because a
+  // fast machine computes many tokens between two requests of a tenant that asks now and then.
+  static constexpr double kAloneSeconds = 600;
 
   struct Tenant {
     double counter = 0;
@@ -44,14 +46,15 @@ class FairShares {
   Tenant* Join(const TenantShare& share);
   void Leave(Tenant* tenant);
   // Tokens were computed.
-  void Charge(Tenant* tenant, int tokens) {
-    tenant->counter += tokens / tenant->weight;
-    alone_tokens_ = alone() ? std::min(kAloneTokens, alone_tokens_ + tokens) : 0;
-  }
+  void Charge(Tenant* tenant, int tokens) { tenant->counter += tokens / tenant->weight; }
 
   bool alone() const { return active_ <= 1; }  // at most one tenant has sequences
-  // Whether several tenants have sequences, or had not long ago, so that another one may come at any time.
-  bool shared() const { return !alone() || alone_tokens_ < kAloneTokens; }
+  // Whether several tenants have sequences, or another one than before came not long ago, so that another one
+  // may come at any time. Called before each step; `now` does not fall.
+  bool shared(double now) {
+    if (std::exchange(another_came_, false) || !alone()) shared_until_ = now + kAloneSeconds;
+    return now < shared_until_;
+  }
   size_t remembered() const { return tenants_.size(); }
 
  private:
@@ -59,7 +62,9 @@ class FairShares {
 
   std::map<std::string, Tenant> tenants_;
   int active_ = 0;
-  int64_t alone_tokens_ = kAloneTokens;  // computed since two tenants had sequences; at most kAloneTokens
+  std::optional<std::string> last_;  // the tenant whose last sequence has left last
+  bool another_came_ = false;        // after that one, since the last call of shared()
+  double shared_until_ = -std::numeric_limits<double>::infinity();
 };
 
 }  // namespace prefixd

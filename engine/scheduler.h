@@ -99,7 +99,7 @@ class Scheduler {
   void CommitAllButLast(PlannedChunk chunk);
 
   // Whether another tenant may come at any time, see FairShares: then steps should be short.
-  bool shared() const { return shares_.shared(); }
+  bool shared(double now) { return shares_.shared(now); }
   // Null: no sequence has this id.
   Sequence* Find(RequestId id) const;
   const SequenceList& queued() const { return queued_; }

@@ -55,12 +55,22 @@ json::object DiskJson(const EngineStats& engine, const DiskTierStats& disk) {
       {"spill_pending_bytes", engine.pending_disk_blocks * engine.block_bytes + disk.store.pending_bytes}};
 }
 
+// What the server of the remote tier holds, whosever it is. It may have no limit.
+json::object RemoteJson(const RemoteTierStats& remote) {
+  json::object tier = {{"cached_bytes", remote.bytes}};
+  if (remote.capacity == 0) return tier;
+  tier["capacity_bytes"] = remote.capacity;
+  tier["free_bytes"] = remote.capacity > remote.bytes ? remote.capacity - remote.bytes : 0;
+  return tier;
+}
+
 json::object TiersJson(const AdminFacts& facts) {
   json::object tiers;
   const EngineStats& engine = facts.engine;
   tiers["device"] = PoolJson(engine.blocks[0], engine.block_bytes);
   if (engine.blocks[1].capacity() > 0) tiers["host"] = PoolJson(engine.blocks[1], engine.block_bytes);
   if (facts.disk.on) tiers["disk"] = DiskJson(engine, facts.disk);
+  if (facts.remote.on) tiers["remote"] = RemoteJson(facts.remote);
   return tiers;
 }
 
@@ -185,6 +195,7 @@ json::object MissHistoryJson(std::span<const PastRates> past, const Moment& now)
 json::object WhatIfJson(const AdminFacts& facts) {
   json::object tiers;
   for (const auto& [name, tier] : TiersJson(facts)) {
+    if (name == "remote") continue;  // its size is that of a server that others use
     const auto found = std::ranges::find(kTierNames, std::string_view(name));
     const auto& hits = facts.engine.ghost_hit_tokens[static_cast<size_t>(found - kTierNames.begin())];
     json::array scales;

@@ -20,6 +20,7 @@
 
 #include "daemon/admin/rate_history.h"
 #include "daemon/disk_tier.h"
+#include "daemon/remote_tier.h"
 #include "engine/engine_stats.h"
 #include "engine/engine_view.h"
 
@@ -37,6 +38,7 @@ struct AdminFacts {
   std::vector<std::pair<std::string, std::string>> config;  // options that do not have their default
   EngineStats engine;
   DiskTierStats disk;
+  RemoteTierStats remote;
 };
 
 // One moment on two clocks: that of the engine and the calendar.

@@ -1,5 +1,5 @@
 // What the C library's heap keeps of freed memory. The byte budget counts bytes that are in use; these calls
-// keep the memory of the process close to it.
+// keep the memory of the process close to it, and no call of the heap merges at once what many have freed.
 //
 // Threads: any.
 #pragma once

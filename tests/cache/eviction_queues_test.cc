@@ -16,7 +16,8 @@ struct EvictionQueuesTestPeer {
   }
   static void Misplace(EvictionQueues* queues) { std::swap(Heap(queues)[0], Heap(queues)[1]); }
   static void Age(EvictionQueues* queues) { Heap(queues)[0].last_use += 100; }
-  static void Waste(EvictionQueues* queues) { queues->heaps_[5].reserve(17); }
+  static void Waste(EvictionQueues* queues) { (void)queues->memory_.allocate(1, 1); }
+  static size_t Bytes(const EvictionQueues& queues) { return queues.memory_.bytes(); }
   static void Miscount(EvictionQueues* queues) { ++queues->sizes_[1]; }
 };
 
@@ -100,20 +101,23 @@ TEST(EvictionQueues, CandidatesOfLittleWorthGoEarlier) {
   queues.CheckInvariants();
 }
 
-// All candidates are in each heap once. CheckInvariants finds a heap that keeps its room.
-TEST(EvictionQueues, GiveBackMemoryOfCandidatesThatMoved) {
+// All candidates are in each heap once.
+TEST(EvictionQueues, HeapsShareTheMemoryOfCandidatesThatMove) {
+  constexpr NodeId kNodes = 10'000;
   EvictionQueues queues;
-  for (NodeId node = 0; node < 1000; ++node) queues.Insert(node, 0);
+  for (NodeId node = 0; node < kNodes; ++node) queues.Insert(node, 0);
   for (uint8_t group = 0; group < EvictionQueues::kGroups; ++group) {
     for (const bool copied : {false, true}) {
-      for (NodeId node = 0; node < 1000; ++node) {
+      for (NodeId node = 0; node < kNodes; ++node) {
         if (queues.IsCandidate(node)) queues.RemoveCandidate(node);
         queues.AddCandidate(node, {.last_use = node, .copied = copied}, group);
-        if (node % 100 == 0) queues.CheckInvariants();
+        if (node % 1000 == 0) queues.CheckInvariants();
       }
     }
   }
   queues.CheckInvariants();
+  EXPECT_LE(EvictionQueuesTestPeer::Bytes(queues),
+            kNodes * sizeof(EvictionQueues::Candidate) + PieceMemory::kChunkBytes);
 }
 
 TEST(EvictionQueuesDeathTest, FindsPlantedDamage) {
@@ -126,7 +130,7 @@ TEST(EvictionQueuesDeathTest, FindsPlantedDamage) {
   EXPECT_DEATH((Peer::Forget(&queues), queues.CheckInvariants()), "2 candidates in 3 places");
   EXPECT_DEATH((Peer::Misplace(&queues), queues.CheckInvariants()), "lost its place");
   EXPECT_DEATH((Peer::Age(&queues), queues.CheckInvariants()), "out of order");
-  EXPECT_DEATH((Peer::Waste(&queues), queues.CheckInvariants()), "0 candidates in room for 17");
+  EXPECT_DEATH((Peer::Waste(&queues), queues.CheckInvariants()), "the heaps have 2 pieces, not 1");
   EXPECT_DEATH((Peer::Miscount(&queues), queues.CheckInvariants()), "queue 1 has 0 nodes and counts 1");
 }
 

@@ -1,4 +1,6 @@
 // Purges and pins of operators, from trees that other requests have left warm.
+#include <numeric>
+
 #include "tests/cache/tiers_fixture.h"
 
 namespace prefixd {
@@ -35,9 +37,27 @@ class PurgeTest : public TiersTest {
     return purged;
   }
   using TiersTest::End;
+  // In calls of one node, between which the invariants hold.
+  std::optional<PrefixCache::Pinned> Pin(const Tokens& tokens, bool pin = true) {
+    PrefixCache::Pinning pinning{.node = Node(tokens), .key = KeyOf(tokens), .pin = pin};
+    while (!cache_->Pin(&pinning, 1)) cache_->CheckInvariants();
+    cache_->CheckInvariants();
+    return pinning.result;
+  }
+  std::optional<PrefixCache::Pinned> Unpin(const Tokens& tokens) { return Pin(tokens, /*pin=*/false); }
+  // A prompt of so many blocks.
+  static Tokens Long(size_t blocks, TokenId first = 100) {
+    Tokens tokens(2 * blocks);
+    std::iota(tokens.begin(), tokens.end(), first);
+    return tokens;
+  }
 
   PrefixCache::PurgedNames names_;
 };
+
+// A turn of the engine thread gives calls 2,048 nodes; the costs of what they do follow from these counts.
+constexpr uint32_t kTurn = 2048;
+constexpr size_t kMostPurged = kTurn / 32 + 1, kMostListed = kTurn / 4 + 2, kMostPinned = kTurn / 32 + 1;
 
 const Tokens kSystem = {1, 2, 3, 4}, kFirst = {1, 2, 3, 4, 5, 6, 7, 8}, kSecond = {1, 2, 3, 4, 9, 10};
 
@@ -76,6 +96,79 @@ TEST_F(PurgeTest, APrefixWithManyContinuationsGoesInPieces) {
   End();
   EXPECT_EQ(Node({1, 2}), kNoNode);
   EXPECT_EQ(cache_->nodes(), 2u);
+}
+
+// One block that many prompts begin with, and a chain of as many blocks.
+TEST_F(PurgeTest, ATurnTakesAFewNodesWhateverTheTree) {
+  constexpr uint32_t kChildren = 700;
+  for (const Kind kind : {Kind::kPrefix, Kind::kTenant, Kind::kAll}) {
+    Make({.blocks = 2 * kChildren + 100});
+    for (uint32_t i = 0; i < kChildren; ++i) Serve({1, 2, static_cast<TokenId>(i), 3});
+    Serve(Long(kChildren));
+    const bool of_prefix = kind == Kind::kPrefix;
+    for (const Tokens& first :
+         of_prefix ? std::vector<Tokens>{{1, 2}, Long(1)} : std::vector<Tokens>{{1, 2}}) {
+      auto scope = Prefix(first);
+      scope.kind = kind;
+      scope.tenant = kTestRoot.high;
+      ASSERT_TRUE(cache_->BeginPurge(scope));
+      const size_t all = of_prefix ? kChildren : 2 * kChildren;
+      size_t turns = 1, before = cache_->nodes();
+      for (bool done = false; !done; ++turns) {
+        done = cache_->ContinuePurge(kTurn);
+        EXPECT_LE(before - cache_->nodes(), kMostPurged) << "turn " << turns;
+        before = cache_->nodes();
+      }
+      EXPECT_GE(turns, all / kMostPurged + (of_prefix ? all / kMostListed : 0));
+      EXPECT_EQ(cache_->TakePurgedNames().keys.size(), !of_prefix ? 0 : first[0] == 1 ? 1 + all : all);
+      End();
+    }
+    EXPECT_EQ(cache_->nodes(), 0u);
+    TearDown();
+    cache_.reset();
+  }
+}
+
+TEST_F(PurgeTest, ClaimsOfWhatIsPurgedEndInPieces) {
+  constexpr size_t kBlocks = 3000;
+  Make({.blocks = 3 * kBlocks});
+  Serve({100, 101});
+  const Tokens tokens = Long(kBlocks);
+  Lease computes = Open(), waits = Open();
+  ASSERT_EQ(Acquire(computes, tokens).state, State::kReady);
+  ASSERT_EQ(Acquire(waits, tokens).state, State::kWaiting);
+  auto& claims = inside().claims;
+  ASSERT_EQ(claims.size(), kBlocks - 1);
+  ASSERT_TRUE(cache_->BeginPurge(Prefix({100, 101})));
+  EXPECT_EQ(claims.size(), kBlocks - 1) << "they are many, so it ends none";
+  Lease gone = Open();
+  int turns = 1;
+  for (size_t before = claims.size(); !cache_->ContinuePurge(kTurn); ++turns) {
+    EXPECT_LE(before - claims.size(), kMostListed);
+    before = claims.size();
+    cache_->CheckInvariants();
+  }
+  EXPECT_GT(turns, 5);
+  EXPECT_EQ(claims.size(), 0u);
+  EXPECT_EQ(Acquire(waits, tokens).state, State::kReady) << "it waits for nobody any more";
+  End();
+  computes.Release();
+  waits.Release();
+  gone.Release();
+  cache_->CheckInvariants();
+  EXPECT_EQ(cache_->nodes(), 0u);
+}
+
+TEST_F(PurgeTest, ALeaseMayEndBeforeItsClaimsDo) {
+  Make({.blocks = 100});
+  Lease computes = Open();
+  ASSERT_EQ(Acquire(computes, Long(40)).state, State::kReady);
+  ASSERT_TRUE(cache_->BeginPurge({.kind = Kind::kAll}));
+  EXPECT_FALSE(cache_->ContinuePurge(1));
+  computes.Release();
+  cache_->CheckInvariants();
+  EXPECT_TRUE(cache_->ContinuePurge(1));
+  End();
 }
 
 TEST_F(PurgeTest, WhatAPrefixSharesWithMoreHitsStays) {
@@ -211,35 +304,82 @@ TEST_F(PurgeTest, AnUnknownPrefixIsRefused) {
   Serve(kFirst);
   EXPECT_FALSE(cache_->BeginPurge({.kind = Kind::kPrefix, .node = Node(kFirst), .key = KeyOf(kSecond)}));
   EXPECT_FALSE(cache_->BeginPurge({.kind = Kind::kPrefix, .node = 999, .key = KeyOf(kFirst)}));
-  EXPECT_FALSE(cache_->Pin(999, KeyOf(kFirst)));
+  PrefixCache::Pinning pinning{.node = 999, .key = KeyOf(kFirst)};
+  EXPECT_TRUE(cache_->Pin(&pinning, 1));
+  EXPECT_FALSE(pinning.result);
 }
 
 TEST_F(PurgeTest, APinIsEvictedLastAndHasABudget) {
   Make({.blocks = 16, .retained_percent = 50, .host_blocks = 8});
   Serve(kFirst);
-  const auto pinned = cache_->Pin(Node(kFirst), KeyOf(kFirst));
+  const auto pinned = Pin(kFirst);
   cache_->CheckInvariants();
   ASSERT_TRUE(pinned);
   EXPECT_EQ(pinned->prefix_blocks, 4u);
   EXPECT_EQ(pinned->blocks[0], 4u);
   EXPECT_EQ(pinned->most, (std::array<uint64_t, kPoolTiers>{4, 2}));
   Serve({20, 21, 22, 23});
-  const auto refused = cache_->Pin(Node({20, 21, 22, 23}), KeyOf({20, 21, 22, 23}));
+  const auto refused = Pin({20, 21, 22, 23});
   EXPECT_EQ(refused->refused[0], 2u);
   EXPECT_EQ(refused->all[0], 4u);
   EvictFromDevice(12);
   EXPECT_EQ(Where({20, 21, 22, 23}), "ghost");
   EXPECT_EQ(Where(kFirst), "device");
-  EXPECT_EQ(cache_->Unpin(Node(kFirst), KeyOf(kFirst))->all[0], 0u);
+  EXPECT_EQ(Unpin(kFirst)->all[0], 0u);
   cache_->CheckInvariants();
   EvictFromDevice(13);
   EXPECT_EQ(Where(kFirst), "ghost");
 }
 
+TEST_F(PurgeTest, ATurnPinsAFewBlocks) {
+  constexpr size_t kBlocks = 3000;
+  Make({.blocks = 2 * kBlocks, .retained_percent = 100});
+  Serve(Long(kBlocks));
+  for (const bool pin : {true, false}) {
+    PrefixCache::Pinning pinning{.node = Node(Long(kBlocks)), .key = KeyOf(Long(kBlocks)), .pin = pin};
+    size_t turns = 1;
+    for (uint32_t before = cache_->kept_blocks(); !cache_->Pin(&pinning, kTurn); ++turns) {
+      EXPECT_LE(pin ? cache_->kept_blocks() - before : before - cache_->kept_blocks(), kMostPinned);
+      before = cache_->kept_blocks();
+    }
+    EXPECT_GE(turns, kBlocks / kMostPinned);
+    ASSERT_TRUE(pinning.result);
+    EXPECT_EQ(pinning.result->prefix_blocks, kBlocks);
+    EXPECT_EQ(pinning.result->all[0], pin ? kBlocks : 0);
+    cache_->CheckInvariants();
+  }
+}
+
+// Between the turns of a pin its prefix is evicted: first the blocks that are pinned already stay.
+TEST_F(PurgeTest, WhatLeavesWhileItIsBeingPinnedIsNotPinned) {
+  Make({.blocks = 16, .retained_percent = 100});
+  Serve(kFirst);
+  PrefixCache::Pinning pinning{.node = Node(kFirst), .key = KeyOf(kFirst)};
+  while (cache_->kept_blocks() < 2) ASSERT_FALSE(cache_->Pin(&pinning, 1));
+  EvictFromDevice(14);
+  while (!cache_->Pin(&pinning, 1)) cache_->CheckInvariants();
+  ASSERT_TRUE(pinning.result);
+  EXPECT_EQ(pinning.result->prefix_blocks, 4u);
+  EXPECT_EQ(pinning.result->blocks[0], 2u);
+  EXPECT_EQ(Where({1, 2, 3, 4}), "device");
+  EXPECT_EQ(Where(kFirst), "ghost");
+}
+
+TEST_F(PurgeTest, APrefixMayLeaveTheTreeWhileItsBlocksAreListed) {
+  Make({.blocks = 2});
+  Serve({1, 2, 3, 4});
+  PrefixCache::Pinning pinning{.node = Node({1, 2, 3, 4}), .key = KeyOf({1, 2, 3, 4})};
+  ASSERT_FALSE(cache_->Pin(&pinning, 1));
+  for (TokenId other = 10; Node({1, 2}) != kNoNode; other += 4) Serve({other, other, other + 1, other + 1});
+  EXPECT_TRUE(cache_->Pin(&pinning, 1));
+  EXPECT_FALSE(pinning.result);
+  EXPECT_EQ(cache_->kept_blocks(), 0u);
+}
+
 TEST_F(PurgeTest, ARunningRequestEvictsAPinAtLast) {
   Make({.blocks = 8, .retained_percent = 100});
   Serve(kFirst);
-  ASSERT_TRUE(cache_->Pin(Node(kFirst), KeyOf(kFirst)));
+  ASSERT_TRUE(Pin(kFirst));
   EvictFromDevice(8);
   EXPECT_EQ(Where(kFirst), "ghost");
 }
@@ -247,7 +387,7 @@ TEST_F(PurgeTest, ARunningRequestEvictsAPinAtLast) {
 TEST_F(PurgeTest, APurgeTakesPinnedBlocksToo) {
   Make({.blocks = 16, .retained_percent = 50, .host_blocks = 8});
   Serve(kFirst);
-  ASSERT_TRUE(cache_->Pin(Node(kFirst), KeyOf(kFirst)));
+  ASSERT_TRUE(Pin(kFirst));
   SpillAll();
   Begin({.kind = Kind::kTenant, .tenant = kTestRoot.high});
   End();

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -60,39 +61,43 @@ TEST(RadixTree, TellsACollisionFromAMiss) {
   tree.CloseRoot(root.root);
 }
 
-// A lease keeps its position while runs split and merge behind it.
-TEST(RadixTree, ChildrenAreFoundInPiecesWhileOthersLeave) {
+TEST(RadixTree, ChildrenAreFoundInPiecesWhileOthersComeAndLeave) {
   RadixTree tree(2, 4);
   const Position root = tree.OpenRoot(kRoot);
   const NodeId parent = tree.Add(root, {1, 2}, 1);
+  const auto add = [&](uint64_t key) { return tree.Add({root.root, parent}, {key, 2}, key); };
   std::vector<NodeId> children;
-  for (uint64_t i = 0; i < 100; ++i) children.push_back(tree.Add({root.root, parent}, {10 + i, 2}, i));
+  for (uint64_t i = 0; i < 100; ++i) children.push_back(add(10 + i));
   std::vector<NodeId> found;
-  size_t next = 0, calls = 1;
-  for (; !tree.ChildrenFrom(parent, &next, 4, &found); ++calls) {
+  std::optional<BlockKey> last;
+  size_t calls = 1;
+  for (; !tree.ChildrenAfter(parent, &last, 4, &found); ++calls) {
+    EXPECT_EQ(found.size(), 4 * calls);
     if (calls != 10) continue;
-    ASSERT_LT(found.size(), children.size());
     for (const NodeId child : found) tree.Remove(child);
+    tree.Remove(children[99]);
+    children.pop_back();
+    add(1);  // before those that were found
+    children.push_back(add(500));
   }
-  EXPECT_GE(calls, children.size() / 4);
-  std::ranges::sort(found);
-  EXPECT_EQ(found, children) << "each once";
-  while (tree.size() > 2) {
+  EXPECT_EQ(calls, 25u);
+  EXPECT_EQ(found, children) << "each once, in the order of their keys";
+  const auto all = [&] {
     found.clear();
-    size_t begin = 0;
-    EXPECT_TRUE(tree.ChildrenFrom(parent, &begin, 1000, &found));
-    tree.Remove(found[0]);
-  }
-  found.clear();
-  EXPECT_TRUE(tree.ChildrenFrom(parent, &(next = 7), 1, &found)) << "one is left, and has no places";
+    last.reset();
+    EXPECT_TRUE(tree.ChildrenAfter(parent, &last, 1000, &found));
+    return found.size();
+  };
+  while (all() > 1) tree.Remove(found[0]);
+  EXPECT_TRUE(tree.ChildrenAfter(parent, &last, 1, &found)) << "the only one was found before";
   EXPECT_EQ(found.size(), 1u);
   tree.Remove(found[0]);
-  EXPECT_TRUE(tree.ChildrenFrom(parent, &(next = 0), 1, &found));
-  EXPECT_EQ(found.size(), 1u);
+  EXPECT_EQ(all(), 0u);
   tree.Remove(parent);
   tree.CloseRoot(root.root);
 }
 
+// A lease keeps its position while runs split and merge behind it.
 TEST(RadixTree, PositionStaysValidThroughSplitAndMerge) {
   RadixTree tree(1, 4);
   const Position root = tree.OpenRoot(kRoot);

@@ -218,6 +218,7 @@ class TierSimulation {
     cache_ = std::make_unique<PrefixCache>(options, memory_.get(), tiers_.get());
     bad_loads_ = store_.bad_reads = 0;
     purging_ = false;
+    pinning_.reset();
   }
 
   // Everything ends, and nothing is leased.
@@ -384,15 +385,23 @@ class TierSimulation {
     ++seen_->purges;
   }
 
+  // A part of a pin, and other events before the next one.
   void Pin(const Running& seq) {
-    auto& inside = PrefixCacheTestPeer::Inside(*cache_);
-    const auto root = inside.tree.FindRoot(seq.keys->root());
-    if (!root || seq.keys->size() == 0) return;
-    const NodeId node = inside.tree.FindChild(*root, seq.keys->key(0));
-    if (node == kNoNode) return;
-    const auto pinned =
-        random_.Chance(0.5) ? cache_->Pin(node, seq.keys->key(0)) : cache_->Unpin(node, seq.keys->key(0));
-    seen_->pins += pinned ? pinned->blocks[0] : 0;
+    if (!pinning_) {
+      auto& inside = PrefixCacheTestPeer::Inside(*cache_);
+      const auto root = inside.tree.FindRoot(seq.keys->root());
+      if (!root || seq.keys->size() == 0) return;
+      const NodeId node = inside.tree.FindChild(*root, seq.keys->key(0));
+      if (node == kNoNode) return;
+      pinning_ = PrefixCache::Pinning{.node = node, .key = seq.keys->key(0), .pin = random_.Chance(0.5)};
+      while (random_.Chance(0.8) && inside.tree.only_child(pinning_->node) != kNoNode) {
+        pinning_->node = inside.tree.only_child(pinning_->node);
+        pinning_->key = inside.tree.key(pinning_->node);
+      }
+    }
+    if (!cache_->Pin(&*pinning_, 1)) return;
+    if (pinning_->result) seen_->pins += pinning_->result->blocks[0];
+    pinning_.reset();
   }
 
   void Release(size_t who) {
@@ -434,6 +443,7 @@ class TierSimulation {
   std::vector<Tokens> past_;
   uint64_t bad_loads_ = 0;
   bool purging_ = false, purges_all_ = false;
+  std::optional<PrefixCache::Pinning> pinning_;
   Seen* seen_ = nullptr;
 };
 

@@ -190,9 +190,9 @@ def test_prefixes_are_a_tree_that_the_keyboard_walks(opened, daemon):
         page = shown.open("prefixes")
         page.locator(".icicle a").nth(3).wait_for()
         rows = cells(page, "Prefixes")
-        top = next(row for row in rows if row[2] == "64")
-        assert top[3] == "3" and top[5] == "4", "hits, and blocks on the device"
-        assert sorted(row[5] for row in rows if row[2] == "96") == ["6", "6", "6"]
+        top = next(row for row in rows if row[1] == "64")
+        assert top[2] == "3" and top[4] == "4", "hits, and blocks on the device"
+        assert sorted(row[4] for row in rows if row[1] == "96") == ["6", "6", "6"]
         page.locator(f".icicle a[data-key^='{top[0]}']").focus()
         page.keyboard.press("ArrowDown")
         page.keyboard.press("ArrowRight")
@@ -213,7 +213,7 @@ def test_a_purge_of_a_prefix_asks_first_and_says_what_it_did(opened, daemon):
 
         def row():
             # While the page writes its table anew, a row may lack cells.
-            return next((row for row in cells(page, "Prefixes") if row[2:3] == ["80"]), None)
+            return next((row for row in cells(page, "Prefixes") if row[1:2] == ["80"]), None)
         wait_until(row, "the prefix in the table")
         page.get_by_role("link", name=row()[0], exact=True).first.focus()
         page.keyboard.press("Enter")

@@ -154,6 +154,49 @@ def test_limits_of_a_tenant_change_by_a_reload_and_its_figures_are_exact(tmp_pat
         assert "alice" not in (public if isinstance(public, str) else public.decode())
 
 
+def test_quotas_and_shares_change_under_load_without_a_failed_request(tmp_path):
+    keys = tmp_path / "keys"
+
+    def write(*fields):
+        keys.write_text("sk-other\n" + hash_key("--tenant", "alice", key=SECRET).stdout.strip() + " " +
+                        " ".join(fields) + "\n")
+    write("requests-per-minute=1000000")
+    with Daemon("--api-keys", keys) as daemon:
+        stop, codes = threading.Event(), {"sk-other": [], SECRET: []}
+
+        def load(key):
+            draw = random.Random(key)
+            while not stop.is_set():
+                body = {"prompt": [draw.randrange(3, 1000) for _ in range(40)], "max_tokens": 3}
+                codes[key].append(daemon.request("POST", "/v1/completions", body, {"x-api-key": key})[0])
+        threads = [threading.Thread(target=load, args=(key,)) for key in [*codes] * 2]
+        for thread in threads:
+            thread.start()
+        for limit in (900000, 800000):
+            write(f"requests-per-minute={limit}", f"tokens-per-minute={10**8 + limit}", "weight=3",
+                  "guaranteed-device-cache=64KiB", "max-device-cache=1MiB")
+            reload(daemon, reloaded("api-keys"))
+            body = {"prompt": "a", "max_tokens": 1}
+            headers = daemon.request("POST", "/v1/completions", body, {"x-api-key": SECRET})[1]
+            assert headers["x-ratelimit-limit-requests"] == str(limit)
+            assert headers["x-ratelimit-limit-tokens"] == str(10**8 + limit)
+            write("requests-per-minute=1", "guaranteed-device-cache=900GiB")  # it cannot give that
+            reload(daemon, "reload refused; nothing has changed")
+            assert configuration(daemon).startswith("failed: ")
+            headers = daemon.request("POST", "/v1/completions", body, {"x-api-key": SECRET})[1]
+            assert headers["x-ratelimit-limit-requests"] == str(limit), "the old ones stay"
+        write()
+        reload(daemon, reloaded("api-keys"))
+        assert configuration(daemon) == "ok"
+        assert "x-ratelimit-limit-requests" not in daemon.request("POST", "/v1/completions", body,
+                                                                  {"x-api-key": SECRET})[1]
+        stop.set()
+        for thread in threads:
+            thread.join(PATIENCE)
+        for each in codes.values():
+            assert len(each) > 10 and set(each) == {200}
+
+
 def hostile(random, valid):
     """A key as bytes, and whether it is one of the valid ones."""
     key = random.choice(valid).encode()

@@ -36,21 +36,24 @@ TEST(FairShares, WhoComesBackIsAheadByTheCreditAtMost) {
 }
 
 TEST(FairShares, TheMachineIsSharedUntilOneWasAloneForLong) {
+  constexpr double kLong = FairShares::kAloneSeconds;
   FairShares shares;
   FairShares::Tenant* const flood = shares.Join({"flood", 1});
-  shares.Charge(flood, 1);
-  EXPECT_FALSE(shares.shared());
+  shares.Charge(flood, 1'000'000);
+  EXPECT_FALSE(shares.shared(0));
   FairShares::Tenant* other = shares.Join({"other", 1});
-  EXPECT_TRUE(shares.shared());
-  shares.Charge(other, 1);
+  EXPECT_TRUE(shares.shared(1));
+  EXPECT_TRUE(shares.shared(2 * kLong)) << "both have sequences";
   shares.Leave(other);
-  EXPECT_TRUE(shares.shared());
-  shares.Charge(flood, FairShares::kAloneTokens - 1);
-  EXPECT_TRUE(shares.shared());
-  shares.Charge(flood, 1);
-  EXPECT_FALSE(shares.shared());
+  shares.Charge(flood, 1'000'000'000);
+  EXPECT_TRUE(shares.shared(3 * kLong - 1));
+  EXPECT_FALSE(shares.shared(3 * kLong));
   shares.Leave(shares.Join({"flood", 1}));
-  EXPECT_FALSE(shares.shared()) << "several sequences of one tenant";
+  EXPECT_FALSE(shares.shared(3 * kLong)) << "several sequences of one tenant";
+  shares.Leave(flood);
+  shares.Leave(shares.Join({"other", 1}));
+  EXPECT_TRUE(shares.shared(3 * kLong)) << "two come in turns";
+  EXPECT_FALSE(shares.shared(4 * kLong));
 }
 
 TEST(FairShares, NothingIsRememberedWhenNobodyHasWork) {
@@ -139,7 +142,6 @@ struct TimedWorld : FairWorld {
     step_seconds_ = [this, base, row] {
       last_ = base;
       for (const auto& [id, tokens] : chunks_) last_ += row * tokens;
-      now_ += last_;
       return last_;
     };
   }
@@ -149,7 +151,7 @@ struct TimedWorld : FairWorld {
     StepsToFirstToken(AddOf("other", prompt, 1), between);
     return now_ - begun;
   }
-  double now_ = 0, last_ = 0;
+  double last_ = 0;
 };
 
 TEST(FairScheduling, APromptBesideAFloodWaitsForNoLongStep) {
@@ -167,6 +169,7 @@ TEST(FairScheduling, APromptBesideAFloodWaitsForNoLongStep) {
         flood();
         world.CountedStep();
       }
+      if (i % 3 == 0) world.now_ += FairShares::kAloneSeconds - 60;  // it asks now and then
       times.push_back(world.SecondsToFirstToken(prompt, flood));
     }
     std::sort(times.begin() + 1, times.end());  // the first waits for a step of a tenant that was alone

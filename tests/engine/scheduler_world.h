@@ -70,7 +70,7 @@ class World {
 
   // One step; the number of rows computed.
   int Step() {
-    budget_.SetShared(scheduler_.shared());
+    budget_.SetShared(scheduler_.shared(now_));
     const auto plan = scheduler_.Plan(budget_, [&](Sequence& sequence) { admitted_.insert(sequence.id); });
     int rows = 0, prompt_logits = 0;
     std::set<const Sequence*> once;
@@ -89,7 +89,9 @@ class World {
     EXPECT_LE(rows, limits_.step_tokens);
     EXPECT_LE(prompt_logits, limits_.prompt_logit_rows);
     ExpectWithinBudget(plan, work);
-    budget_.Observe(work, step_seconds_());
+    const double seconds = step_seconds_();
+    now_ += seconds;
+    budget_.Observe(work, seconds);
     cache_.EndStep(true);
     for (const PlannedChunk& chunk : plan) Compute(chunk);
     scheduler_.CheckInvariants();
@@ -118,6 +120,7 @@ class World {
   Scheduler scheduler_;
   StepBudget budget_;
   std::function<double()> step_seconds_ = [] { return 0.0; };  // how long the next step takes
+  double now_ = 0;                                             // seconds
   std::map<RequestId, int> chunks_;                            // tokens of each sequence in the last step
   RequestId last_id_ = 0;
   std::set<RequestId> admitted_;
@@ -140,7 +143,7 @@ class World {
   void ExpectWithinBudget(const std::vector<PlannedChunk>& plan, const StepWork& work) {
     const auto tenant = [](const PlannedChunk& chunk) { return chunk.sequence->request.share.tenant; };
     const bool of_one = std::ranges::all_of(plan, [&](auto& c) { return tenant(c) == tenant(plan[0]); });
-    const double units = budget_.PromptUnits(work.decodes, /*own=*/of_one && scheduler_.shared());
+    const double units = budget_.PromptUnits(work.decodes, /*own=*/of_one && scheduler_.shared(now_));
     double before_last = 0;
     for (const PlannedChunk& chunk : plan) {
       const int tokens = &chunk == &plan.back() ? chunk.tokens - 1 : chunk.tokens;

@@ -3,7 +3,9 @@
 //   prefixd_sim --seed N                   one seed
 //   prefixd_sim --seeds COUNT [--from N]   so many, from N on; 0 when it is not given
 //   prefixd_sim --timed ...                the same with times in place of faults: see timed_seeds.h
+//   prefixd_sim --disk ...                 what tenants are guaranteed of the disk: see disk_shares.h
 //   prefixd_sim --planted ...              a cache that does not know what tenants are guaranteed: it aborts
+//   prefixd_sim --disk-planted ...         the same of the disk; odd seeds: nor what they may have
 //
 // Prints what happened. When a law is violated it aborts and names the seed and the event. When a count of
 // many seeds stays 0 it fails: such a simulation tests less than it says.
@@ -18,6 +20,7 @@
 #include <string_view>
 
 #include "base/log.h"
+#include "tests/sim/disk_shares.h"
 #include "tests/sim/seeds.h"
 #include "tests/sim/timed_seeds.h"
 
@@ -112,6 +115,33 @@ bool PrintTimed(const TimedSeen& seen) {
   return line.all();
 }
 
+bool PrintDisk(const DiskSharesSeen& seen) {
+  Lines line;
+  line("puts", seen.puts);
+  line("replaced", seen.replaced);
+  line("deleted", seen.deleted);
+  line("kept", seen.kept);
+  line("evicted", seen.evicted);
+  line("rests", seen.rests);
+  line("restarts", seen.restarts);
+  line("crashes", seen.crashes);
+  line("floods_before_scan", seen.floods_before_scan);
+  line("guarded", seen.guarded);
+  line("limited", seen.limited);
+  return line.all();
+}
+
+bool RunDiskSeeds(uint64_t from, uint64_t count, bool planted) {
+  DiskSharesSeen seen;
+  for (uint64_t seed = from; seed < from + count; ++seed)
+    seen.Add(SimulateDiskShares(seed, !planted        ? Untold::kNothing
+                                      : seed % 2 == 0 ? Untold::kGuarantees
+                                                      : Untold::kLimits));
+  if (PrintDisk(seen) || count < kMany / 10) return true;
+  std::fprintf(stderr, "prefixd_sim: something never happened\n");
+  return false;
+}
+
 // Returns whether all seeds together hold what many of them must.
 bool RunSeeds(uint64_t from, uint64_t count, Seen (*simulate)(uint64_t) = SimulateSeed) {
   Seen seen;
@@ -137,11 +167,14 @@ int Main(int argc, char** argv) {
   std::optional<uint64_t> count;
   const std::string_view mode = argc > 1 ? argv[1] : "";
   const bool timed = mode == "--timed", planted = mode == "--planted";
-  for (int i = timed || planted ? 2 : 1; i < argc; i += 2) {
+  const bool disk = mode == "--disk", disk_planted = mode == "--disk-planted";
+  for (int i = timed || planted || disk || disk_planted ? 2 : 1; i < argc; i += 2) {
     const std::string_view name = argv[i];
     const std::optional<uint64_t> value = i + 1 < argc ? Number(argv[i + 1]) : std::nullopt;
     if (!value || (name != "--seed" && name != "--seeds" && name != "--from")) {
-      std::fprintf(stderr, "usage: prefixd_sim [--timed | --planted] --seed N | --seeds COUNT [--from N]\n");
+      std::fprintf(stderr,
+                   "usage: prefixd_sim [--timed | --planted | --disk | --disk-planted]"
+                   " --seed N | --seeds COUNT [--from N]\n");
       return 2;
     }
     if (name != "--seeds") from = *value;
@@ -150,10 +183,9 @@ int Main(int argc, char** argv) {
   SetLogLevel(LogLevel::kError);  // what a store says of its failed writes is no news here
   std::signal(SIGABRT, SayWhere);
   const uint64_t seeds = count.value_or(1);
-  return (timed ? RunTimedSeeds(from, seeds)
-                : RunSeeds(from, seeds, planted ? SimulatePlanted : SimulateSeed))
-             ? 0
-             : 1;
+  if (timed) return RunTimedSeeds(from, seeds) ? 0 : 1;
+  if (disk || disk_planted) return RunDiskSeeds(from, seeds, disk_planted) ? 0 : 1;
+  return RunSeeds(from, seeds, planted ? SimulatePlanted : SimulateSeed) ? 0 : 1;
 }
 
 }  // namespace

@@ -33,8 +33,8 @@ EDGES = {
                    "daemon/server_state.h"),
     "daemon/admin": ("base", "hashing", "cache", "engine", "daemon/http", "daemon/api",
                      "daemon/limit_table.h", "daemon/cache_actions.h", "daemon/disk_tier.h",
-                     "daemon/serve_plan.h",
-                     "daemon/command_output.h", "daemon/exit_code.h"),
+                     "daemon/remote_tier.h", "daemon/serve_plan.h", "daemon/command_output.h",
+                     "daemon/exit_code.h"),
     "daemon": ("base", "hashing", "text", "grammar", "storage", "kernels", "model", "cache", "engine",
                "events"),
 }

@@ -28,7 +28,9 @@ export function bytes(value) {
   return `${significant(value)} ${units[unit]}`;
 }
 
+// A share that rounds to nothing is not nothing.
 export function percent(share) {
+  if (known(share) && share > 0 && share < 0.0005) return '< 0.1 %';
   return known(share) ? `${(100 * share).toLocaleString('en', {maximumFractionDigits: 1})} %` : UNKNOWN;
 }
 

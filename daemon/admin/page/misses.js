@@ -4,8 +4,8 @@
 import {Figure, legend, legendItems, make, scrolls, table} from './elements.js';
 import * as format from './format.js';
 import {REASONS, wordsFor} from './reasons.js';
+import {TITLES} from './tiers.js';
 
-const TIERS = {device: 'Device', host: 'Host memory', disk: 'Disk'};
 const sum = (numbers) => numbers.reduce((all, each) => all + each, 0);
 
 // One column for each sample, stacked by reason. Hatches tell reasons apart without their colours.
@@ -82,8 +82,8 @@ export class Misses {
           wordsFor(reason), format.count(tokens), format.percent(tokens / prompt),
           (REASONS[reason] ?? [])[1] ?? ''])));
     this.whatIf.replaceChildren(...Object.entries(document_.what_if).map(([name, tier]) => make(
-        'section', {class: 'rate', 'aria-label': TIERS[name] ?? name},
-        make('h3', {}, TIERS[name] ?? name,
+        'section', {class: 'rate', 'aria-label': TITLES[name] ?? name},
+        make('h3', {}, TITLES[name] ?? name,
              make('span', {class: 'note'}, ` now ${format.bytes(tier.capacity_bytes)}`)),
         whatIfOf(tier, prompt))));
   }

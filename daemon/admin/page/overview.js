@@ -3,6 +3,7 @@
 import {actionButton} from './dialog.js';
 import {draw, facts, Figure, legend, make, say, table} from './elements.js';
 import * as format from './format.js';
+import {TITLES} from './tiers.js';
 
 const STATES = {
   serving: 'Serving: it answers requests.',
@@ -11,8 +12,9 @@ const STATES = {
   draining: 'Draining: running requests end, new ones are answered 503.',
 };
 const CHECKS = {ok: 'works', off: 'off', loading: 'loading'};
-const TIERS = {device: 'Device', host: 'Host memory', disk: 'Disk'};
 const PARTS = [['leased', 'in use by requests'], ['cached', 'cached'], ['free', 'free']];
+// The remote tier is a server that other daemons use as well.
+const HELD = 'held by its server, for all that use it';
 
 const DRAIN = {
   label: 'Drain and stop',
@@ -33,9 +35,10 @@ function checkItem(name, value) {
 }
 
 // What a tier has, by part: bytes, and blocks where the document has them.
-function partsOf(tier) {
+function partsOf(tier, isRemote) {
   return PARTS.map(([name, words]) => (
-      {name, words, bytes: tier[`${name}_bytes`], blocks: tier[`${name}_blocks`]}))
+      {name, words: isRemote && name === 'cached' ? HELD : words, bytes: tier[`${name}_bytes`],
+       blocks: tier[`${name}_blocks`]}))
       .filter((part) => part.bytes !== undefined);
 }
 
@@ -48,7 +51,7 @@ function amount(part) {
 
 // What waits to be written will take what is free now.
 function segmentsOf(parts, pending) {
-  const room = parts.find((part) => part.name === 'free').bytes;
+  const room = parts.find((part) => part.name === 'free')?.bytes ?? 0;
   const taken = Math.min(pending.bytes ?? 0, room);
   return parts.flatMap((part) => (
       part.name === 'free' ? [['pending', taken], ['free', room - taken]] : [[part.name, part.bytes]]));
@@ -56,7 +59,8 @@ function segmentsOf(parts, pending) {
 
 class Tier {
   constructor(name) {
-    this.title = TIERS[name] ?? name;
+    this.isRemote = name === 'remote';
+    this.title = TITLES[name] ?? name;
     this.taken = make('span', {class: 'note'});
     this.figure = new Figure(`${this.title} as a table`);
     this.element = make('section', {class: 'tier', 'aria-label': this.title},
@@ -64,15 +68,16 @@ class Tier {
   }
 
   update(tier) {
-    const parts = partsOf(tier);
+    const parts = partsOf(tier, this.isRemote);
     const pending = {name: 'pending', words: 'waits to be written', bytes: tier.spill_pending_bytes,
                      blocks: tier.spill_pending_blocks};
     const named = pending.bytes > 0 ? [...parts, pending] : parts;
-    const full = 1 - tier.free_bytes / Math.max(1, tier.capacity_bytes);
     // An operator who sees a full bar for the first time must not take it for an alarm.
     const gives = tier.free_blocks === 0 && tier.cached_blocks > 0
         ? ': new blocks take the place of cached ones' : '';
-    say(this.taken, `${format.percent(full)} of ${format.bytes(tier.capacity_bytes)} taken${gives}`);
+    say(this.taken, tier.capacity_bytes === undefined ? 'its server has no limit'
+        : `${format.percent(1 - tier.free_bytes / Math.max(1, tier.capacity_bytes))} of ` +
+          `${format.bytes(tier.capacity_bytes)} taken${gives}`);
     const label = `${this.title}: ${this.taken.textContent}. ` +
         named.map((part) => `${part.words} ${amount(part)}`).join('; ');
     const bar = make('div', {class: 'bar', role: 'img', 'aria-label': label},
@@ -84,7 +89,7 @@ class Tier {
     const swatches = legend(named.map((part) => [part.name, `${part.words} `, make('b', {}, amount(part))]));
     this.figure.update(
         make('div', {}, bar, swatches),
-        table(`${this.title}, ${format.bytes(tier.capacity_bytes)}`,
+        table(`${this.title}, ${this.taken.textContent}`,
               [['State', false], ['Bytes', true], ['Blocks', true]],
               [...parts, ...(pending.bytes === undefined ? [] : [pending])].map((part) => (
                   [part.words, format.count(part.bytes), format.count(part.blocks)]))));

@@ -2,11 +2,11 @@
 // the document /admin/prefixes. A prefix is named by the hash of its last block: no text is here.
 
 import {actionButton} from './dialog.js';
-import {facts, legend, make, say, scrolls, table} from './elements.js';
+import {facts, legend, legendItems, make, say, scrolls, table} from './elements.js';
 import * as format from './format.js';
+import {PLACES, SHORT, TITLES} from './tiers.js';
 
-const TIERS = ['device', 'host', 'disk'];
-const NAMES = {device: 'device', host: 'host memory', disk: 'disk'};
+const TIERS = Object.keys(TITLES);
 const LEVEL_REM = 2.2;
 const sum = (numbers) => numbers.reduce((all, each) => all + each, 0);
 const shortKey = (key) => key.slice(0, 10);
@@ -41,7 +41,7 @@ function describe(node) {
   return [format.counted(node.tokens, 'token'), format.counted(node.hits, 'hit'),
           ...(node.branches ? ['several prompts go on after it'] : []),
           ...(node.pinned ? ['pinned'] : []),
-          `lowest tier ${NAMES[lowestTier(node)] ?? '–'}`, `tenant ${shortKey(node.tenant)}`].join(', ');
+          PLACES[lowestTier(node)] ?? 'in no tier any more', `tenant ${shortKey(node.tenant)}`].join(', ');
 }
 
 // What is not shown takes at most so much of the width of what it continues: what is shown can be seen.
@@ -88,9 +88,11 @@ function layout(tree, chosen, restOf, blockTokens) {
 const AFTER_PURGE = 'Nobody can take this back. Prompts that had them are computed again. Blocks in use by ' +
     'running requests go when these end.';
 
-const COLUMNS = [['Prefix', false], ['Tenant', false], ['Tokens', true], ['Hits', true],
-                 ['Tokens saved', true], ['Blocks: device', true], ['Host', true], ['Disk', true],
-                 ['Last use', true]];
+function columns(tiers) {
+  return [['Prefix', false], ['Tokens', true], ['Hits', true], ['Tokens saved', true],
+          ...tiers.map((tier, i) => [`${i === 0 ? 'Blocks: ' : ''}${SHORT[tier]}`, true]), ['Last use', true],
+          ['Tenant', false]];
+}
 
 export class Prefixes {
   constructor() {
@@ -113,17 +115,14 @@ export class Prefixes {
     this.ofModel = actionButton({
       label: 'Purge the whole cache',
       question: () => `Purge all that is cached for ${this.model}?`,
-      consequence: () => `All tenants lose all blocks on the device, in host memory and on the disk. ` +
-          AFTER_PURGE,
+      consequence: () => `All tenants lose all blocks in all tiers. ${AFTER_PURGE}`,
       path: 'admin/purge', body: () => ({model: this.model}), said: this.said,
     });
-    const swatches = [['heat-2', 'on the device alone'], ['heat-2 tier-host', 'also in host memory'],
-                      ['heat-2 tier-disk', 'also on the disk'], ['heat-1', 'few hits'],
-                      ['heat-4', 'many hits'], ['not-shown', 'not shown, at most a fifth of the width']];
+    this.legend = legend([]);
     this.element = make(
         'div', {}, make('h2', {}, 'Cached prefixes that saved most'), this.summary,
         make('p', {}, make('label', {for: 'tenant'}, 'Tenant '), this.tenants),
-        legend(swatches),
+        this.legend,
         this.icicle, this.rest, this.detail, this.ofPrefix,
         make('div', {class: 'actions'}, this.ofTenant, this.ofModel), this.said, this.list);
   }
@@ -137,8 +136,7 @@ export class Prefixes {
       label: 'Purge this prefix',
       question: () => `Purge ${named()} and all that continues it?`,
       consequence: () => `${format.counted(chosen()?.own_tokens ?? 0, 'token')} of its own, and those of ` +
-          'the prefixes below it, leave the device, host memory and the disk. What it shares with other ' +
-          `prefixes stays. ${AFTER_PURGE}`,
+          `the prefixes below it, leave all tiers. What it shares with other prefixes stays. ${AFTER_PURGE}`,
       path: 'admin/purge', body, said: this.said,
     }), actionButton({
       label: 'Pin',
@@ -184,23 +182,30 @@ export class Prefixes {
           'a prefix: its width is its tokens, and the boxes below it continue it. Arrow keys move, Enter ' +
           'enlarges.');
     const others = rest.prefixes === 0 ? ''
+        : rest.prefixes === 1 ? 'another prefix that was hit, and '
         : `${format.count(rest.prefixes)} other prefixes that were hit, and `;
     say(this.rest, rest.prefixes + rest.nodes === 0 ? 'Nothing is held back.'
         : `Not shown: ${others}${format.counted(rest.nodes, 'block')} that belong to no prefix shown here, ` +
           'such as the ends of prompts that came once.');
+    this.tiers = TIERS.filter((tier) => (
+        tier !== 'remote' || rows.some((row) => row.tiers.includes(tier) || row.own_blocks[tier] > 0)));
+    this.showLegend();
     this.showIcicle(tree, chosen);
     this.showDetail(chosen);
     const now = at;
     const restRows = [null, ...tree.all].filter((node) => this.restOf(node) > 0).map((node) => [
       node ? make('a', {href: linkTo(node)}, `rest of ${shortKey(node.key)}`) : 'rest',
-      node ? shortKey(node.tenant) : shortKey(this.tenants.value || 'all'), '', '', '',
-      make('span', {}, `${format.counted(this.restOf(node), 'block')} not shown`), '', '', '']);
+      '', '', '', make('span', {}, `${format.counted(this.restOf(node), 'block')} not shown`),
+      ...this.tiers.slice(1).map(() => ''), '',
+      node ? shortKey(node.tenant) : shortKey(this.tenants.value || 'all')]);
     const cells = tree.all.map((node) => [
-      make('a', {href: linkTo(node)}, shortKey(node.key)), shortKey(node.tenant), format.count(node.tokens),
+      make('a', {href: linkTo(node)}, shortKey(node.key)), format.count(node.tokens),
       format.count(node.hits), format.count(node.tokens * node.hits),
-      ...TIERS.map((tier) => format.count(node.blocks[tier])), format.ago(node.last_use, now)]);
+      ...this.tiers.map((tier) => format.count(node.blocks[tier])), format.ago(node.last_use, now),
+      shortKey(node.tenant)]);
     this.list.replaceChildren(
-        table('Prefixes, those that saved most first; then what is not shown', COLUMNS,
+        table('Prefixes, those that saved most first; then what is not shown',
+              columns(this.tiers),
               [...cells, ...restRows]));
   }
 
@@ -209,6 +214,14 @@ export class Prefixes {
     if (node) return node.rest_blocks;
     const {tenants, other_tenants: others} = this.document.held_back;
     return this.tenants.value ? tenants[this.tenants.value] ?? 0 : others + sum(Object.values(tenants));
+  }
+
+  showLegend() {
+    this.legend.replaceChildren(...legendItems([
+      ['heat-2', 'on the device alone'],
+      ...this.tiers.slice(1).map((tier) => [`heat-2 tier-${tier}`, `also ${PLACES[tier]}`]),
+      ['heat-1', 'few hits'], ['heat-4', 'many hits'],
+      ['not-shown', 'not shown, at most a fifth of the width']]));
   }
 
   showIcicle(tree, chosen) {
@@ -250,7 +263,7 @@ export class Prefixes {
       ['Tokens', `${format.count(node.tokens)}, ${format.count(node.own_tokens)} of them its own`],
       ['Hits', format.count(node.hits)],
       ['Tokens saved', format.count(node.tokens * node.hits)],
-      ['Blocks', TIERS.map((tier) => `${NAMES[tier]} ${format.count(node.blocks[tier])}`).join(', ')],
+      ['Blocks', this.tiers.map((tier) => `${format.count(node.blocks[tier])} ${PLACES[tier]}`).join(', ')],
       ['Last use', format.ago(node.last_use, this.document.at)],
       ['Pinned', node.pinned ? 'yes: evicted last' : 'no'],
       ['Continued by', `${format.count(node.children.length)} prefixes shown here`],

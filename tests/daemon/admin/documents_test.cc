@@ -73,13 +73,15 @@ TEST(Documents, ARequestHasItsFigures) {
   EXPECT_THAT(RequestsAsText(document), HasSubstr("40/100"));
 }
 
-json::object Status(const EngineStats& engine, const DiskTierStats& disk) {
+json::object Status(const EngineStats& engine, const DiskTierStats& disk,
+                    const RemoteTierStats& remote = {}) {
   const json::object ready = {{"ready", true}, {"state", "serving"}, {"checks", {{"device", "ok"}}}};
   AdminFacts facts{.version = "1", .revision = "r", .model = "m", .backend = "ref", .threads = 2};
   facts.started = kNow.unix_seconds - 200;
   facts.config = {{"threads", "2"}};
   facts.engine = engine;
   facts.disk = disk;
+  facts.remote = remote;
   PrefixTable table{.asked = 999, .nodes = 9, .prefixes = 1};
   table.rows = {{.key = {1, 2}, .root = {3, 4}, .tokens = 32, .hits = 5, .resides = {true, false, true}}};
   const PastRates past = {.until = 990, .rates = {.decode_tokens_per_second = 5}};
@@ -111,6 +113,13 @@ TEST(Documents, TiersAddUpAndThoseThatAreOffAreAbsent) {
   EXPECT_EQ(all.at("tiers").as_object().size(), 3u);
   EXPECT_EQ(all.at("tiers").at("disk").at("spill_pending_bytes"), json::value(2011));
   EXPECT_EQ(all.at("tiers").at("disk").at("free_bytes"), json::value(4300));
+  const auto remote = [&](uint64_t capacity) {
+    const json::object with = Status(engine, disk, {.on = true, .bytes = 30, .capacity = capacity});
+    EXPECT_THAT(StatusAsText(with, false), HasSubstr("remote "));
+    return with.at("tiers").at("remote");
+  };
+  EXPECT_EQ(remote(100), json::parse(R"({"cached_bytes":30,"capacity_bytes":100,"free_bytes":70})"));
+  EXPECT_EQ(remote(0), json::parse(R"({"cached_bytes":30})")) << "its server has no limit";
 }
 
 TEST(Documents, PrefixesAreATreeAndSayWhatIsHeldBack) {
