@@ -71,6 +71,8 @@ constexpr std::string_view LoadDecisionName(LoadDecision decision) {
 class ComputeEstimate {
  public:
   virtual ~ComputeEstimate() = default;
+  // Whether nothing is computed, whatever the other functions say: what they return makes loads waited for.
+  virtual bool OnlyLoads() const { return false; }
   // Seconds until the tokens [from, to) of the sequence are computed, beside what else is computed now. 0:
   // not known.
   virtual double Seconds(int from, int to) const = 0;

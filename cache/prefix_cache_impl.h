@@ -404,7 +404,8 @@ struct PrefixCache::Impl {
   size_t ClaimPart(Lease::State& lease);
   void DropLoading(Lease::State& lease);
   bool StartLoad(NodeId node);
-  void StartTransfer(NodeId node, Tier from, Tier to, BlockId to_block);
+  // `wanted`: on the remote tier now, so that its economy does not slow it.
+  void StartTransfer(NodeId node, Tier from, Tier to, BlockId to_block, bool wanted = false);
   void EndLoad(const Running& load, const FinishedTransfer& finished);
   void LoseSource(const Running& load, TransferResult result);
   TransferResult CheckRecord(NodeId node, const FinishedTransfer& finished);

@@ -47,6 +47,7 @@ bool PrefixCache::Impl::IsHeldByPurge(NodeId node) const {
 void PrefixCache::Impl::DetachPurged(Lease::State& lease) {
   lease.detached = true;
   if (!lease.claimant.keys.empty()) purge->claimants.push_back(&lease);
+  EndRemote(lease, RemoteEnd::kOver);
   lease.limited = false;  // so that it notes no tail any more
   lease.tail.clear();
 }
@@ -55,9 +56,7 @@ bool PrefixCache::Impl::BeginPurge(const PurgeScope& scope) {
   PREFIXD_CHECK(!purge) << "another purge is under way";
   const bool of_prefix = scope.kind == PurgeScope::Kind::kPrefix;
   if (of_prefix && !IsInTree(scope.node, scope.key)) return false;
-  purge.emplace();
-  purge->scope = scope;
-  purge->next = tree.end();
+  purge = ActivePurge{.scope = scope, .next = tree.end()};
   if (of_prefix) {
     purge->start = scope.node;
     DetachBelow(scope.node);
@@ -162,7 +161,10 @@ PrefixCache::Purged PrefixCache::Impl::EndPurge() {
       PurgeNode(node);
     }
   }
-  if (purge->scope.kind == PurgeScope::Kind::kAll) losses.Clear();
+  if (purge->scope.kind == PurgeScope::Kind::kAll) {
+    TakeDrops();  // so that none comes later
+    losses.Clear();
+  }
   Purged result = std::move(purge->result);
   purge.reset();
   result.in_use = purged_nodes;

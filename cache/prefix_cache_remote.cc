@@ -12,6 +12,7 @@ constexpr double kLongestAsk = 0.02;  // when it is not known what computing tak
 constexpr double kAskedShare = 0.02;
 // And for other daemons at most so many times what computing would have taken.
 constexpr double kMostWaited = 2;
+constexpr size_t kLooks = 64;  // at blocks that wait to be written, in one turn
 
 }  // namespace
 
@@ -35,6 +36,7 @@ bool PrefixCache::Impl::WaitsForRemote(Lease::State& lease, const Request& reque
   if (end - first < least) return false;
   if (lease.asker == 0) {
     lease.asker = ++last_asker;
+    lease.wanted = false;
     lease.asked_begin = first;
   }
   lease.asked_end = end;
@@ -43,7 +45,7 @@ bool PrefixCache::Impl::WaitsForRemote(Lease::State& lease, const Request& reque
   const RemoteAnswer answer =
       port->FindOnRemote({.keys = lease.keys->keys().first(std::min(end, first + kMostRemoteAsked)),
                           .first = first,
-                          .seconds = compute,
+                          .seconds = request.compute != nullptr && request.compute->OnlyLoads() ? 0 : compute,
                           .asker = lease.asker});
   if (answer != RemoteAnswer::kAsked) lease.asked = -1;
   if (answer == RemoteAnswer::kComputed) {
@@ -79,6 +81,7 @@ bool PrefixCache::Impl::WaitsForAnother(Lease::State& lease, size_t block, doubl
 }
 
 void PrefixCache::Impl::EndRemote(Lease::State& lease, RemoteEnd end) {
+  lease.asked = lease.elsewhere.since = -1;
   if (lease.asker == 0) return;
   port->EndRemote(lease.asker, lease.path.size(), end);
   lease.asker = 0;
@@ -108,16 +111,21 @@ void PrefixCache::Impl::QueueWanted() {
 }
 
 void PrefixCache::Impl::StartRemoteSpills(size_t most) {
-  while (spills.size() < most && running.size() < options.max_transfers && !remote_spills.empty()) {
-    const auto [node, key, to_disk] = remote_spills.spills.front();
+  size_t looks = std::min(remote_spills.spills.size(), kLooks);
+  while (looks-- > 0 && spills.size() < most && running.size() < options.max_transfers) {
+    const QueuedSpill spill = remote_spills.spills.front();
+    const auto [node, key, to_disk] = spill;
     const bool is_there = tree.Contains(node) && tree.key(node) == key;
-    if (is_there && (!MaySpill(node) || spills.contains(node))) return;  // until what runs has ended
     remote_spills.spills.pop_front();
+    if (is_there && (!MaySpill(node) || spills.contains(node))) {  // later; others need not wait for it
+      remote_spills.spills.push_back(spill);
+      continue;
+    }
     remote_spills.keys.erase(key);
     --pending_disk_blocks;
     if (!is_there || IsLoading(node) || !IsBoundForRemote(node)) continue;
     const Tier from = tree.block(node, Tier::kHost) != kNoBlock ? Tier::kHost : Tier::kDevice;
-    StartTransfer(node, from, Tier::kRemote, kNoBlock);
+    StartTransfer(node, from, Tier::kRemote, kNoBlock, /*wanted=*/true);
   }
 }
 

@@ -68,7 +68,7 @@ void PrefixCache::Impl::TakeDrops() {
   if (!whole && options.residency != nullptr) options.residency->OnLost();
 }
 
-void PrefixCache::Impl::StartTransfer(NodeId node, Tier from, Tier to, BlockId to_block) {
+void PrefixCache::Impl::StartTransfer(NodeId node, Tier from, Tier to, BlockId to_block, bool wanted) {
   AddReference(node);
   const uint64_t id = next_transfer++;
   const bool to_disk = HasRecords(to) || (to == Tier::kHost && IsBoundForStore(node));
@@ -87,7 +87,7 @@ void PrefixCache::Impl::StartTransfer(NodeId node, Tier from, Tier to, BlockId t
                .parent = tree.parent_key(node),
                .check = tree.check(node),
                .cost = UseOf(node).cost,
-               .used_again = IsUsedAgain(node),
+               .used_again = !wanted && IsUsedAgain(node),
                .tokens = tree.HasTokens(node) ? tree.tokens(node) : std::span<const TokenId>()});
 }
 

@@ -27,7 +27,7 @@ class MirroredStore final : public BlockStore {
     // A record that is damaged here would be a miss everywhere.
     if (record.ok() && remote_->Wants(key) &&
         DecodeRecord(std::as_bytes(std::span(*record))).defect == RecordDefect::kNone)
-      Offer({.key = key, .record = *record});
+      Offer({.key = key, .record = *record, .used_again = true});
     return record;
   }
   Status PutBatch(std::vector<StoreEntry> batch) override {

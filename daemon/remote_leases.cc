@@ -14,7 +14,9 @@ constexpr int64_t kLongestTick = 250 * kMilli;
 constexpr std::string_view kLeaseKind = "lease", kWantedKind = "wanted";
 constexpr size_t kRemembered = 64;  // askers that have ended
 
-int64_t Nanos(double seconds) { return static_cast<int64_t>(seconds * 1e9); }
+constexpr double kLongestSeconds = 1e6;
+
+int64_t Nanos(double seconds) { return static_cast<int64_t>(std::min(seconds, kLongestSeconds) * 1e9); }
 std::string Hex(uint64_t number) {
   constexpr std::string_view kDigits = "0123456789abcdef";
   std::string hex;
@@ -145,6 +147,7 @@ Result<RemoteLeases::Taking> RemoteLeases::TakeFrom(const Question& question, si
   PREFIXD_RETURN_IF_ERROR(take(others).status());
   if (hold.segments.empty()) return Taking::kNeither;
   MutexLock lock(mutex_);
+  if (holds_.size() >= kMost) return Taking::kNeither;  // its marks end by themselves
   hold.over = std::ranges::find(ended_, question.asker) != ended_.end();
   holds_[question.asker] = std::move(hold);
   Count(RemoteLease::kTaken);
@@ -192,9 +195,30 @@ Status RemoteLeases::Work(const std::function<void()>& changed) {
       wait.is_looked_at = true;
     }
   }
-  for (Hold& hold : holds) PREFIXD_RETURN_IF_ERROR(WorkOnHold(std::move(hold), changed));
-  for (Wait& wait : waits) PREFIXD_RETURN_IF_ERROR(WorkOnWait(std::move(wait), changed));
-  return Status::Ok();
+  // What fails, as with one server of several, is left alone for a while; the others go on.
+  Status first = Status::Ok();
+  const auto note = [&](Status status, uint64_t asker) {
+    if (status.ok()) return;
+    if (first.ok()) first = std::move(status);
+    PutOff(asker);
+  };
+  for (Hold& hold : holds) {
+    const uint64_t asker = hold.question.asker;
+    note(WorkOnHold(std::move(hold), changed), asker);
+  }
+  for (Wait& wait : waits) {
+    const uint64_t asker = wait.question.asker;
+    note(WorkOnWait(std::move(wait), changed), asker);
+  }
+  return first;
+}
+
+void RemoteLeases::PutOff(uint64_t asker) {
+  const int64_t due = clock_.NowNanos() + kLongestTick;
+  MutexLock lock(mutex_);
+  if (const auto hold = holds_.find(asker); hold != holds_.end()) hold->second.due = due;
+  if (const auto wait = waits_.find(asker); wait != waits_.end()) wait->second.due = due;
+  SetDue();
 }
 
 bool RemoteLeases::Forget() {

@@ -128,6 +128,8 @@ class RemoteLeases {
   std::vector<RedisStore::Mark> Marks(std::string_view kind, const Question& question,
                                       const std::vector<size_t>& segments) const;
   void Update(const Hold& hold);
+  // Looks at it again after a while.
+  void PutOff(uint64_t asker);
   void Count(RemoteLease what) REQUIRES(mutex_) { ++stats_[static_cast<size_t>(what)]; }
   void SetDue() REQUIRES(mutex_);
 

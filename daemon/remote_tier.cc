@@ -150,7 +150,9 @@ RemoteAnswer RemoteTier::Find(const RemoteQuestion& question) {
 
 void RemoteTier::End(uint64_t asker, size_t computed, RemoteEnd end) {
   leases_.End(asker, computed, end);
-  if (leases_.due() < INT64_MAX) changed_.NotifyAll();
+  if (leases_.due() == INT64_MAX) return;
+  MutexLock lock(mutex_);  // so that the thread that asks is not between its look at the time and its wait
+  changed_.NotifyAll();
 }
 
 void RemoteTier::Wake() {
@@ -251,7 +253,10 @@ Status RemoteTier::PutBatch(std::vector<StoreEntry> batch) {
     if (!present && !paused && has_room) {
       queued_.insert(entry.key);
       queued_bytes_ += bytes;
-      queue_.push_back(std::move(entry));
+      // What another daemon waits for does not wait behind what may be slowed.
+      const auto at =
+          entry.used_again ? queue_.end() : std::ranges::find(queue_, true, &StoreEntry::used_again);
+      queue_.insert(at, std::move(entry));
       continue;
     }
     const RemoteWrite result = present  ? RemoteWrite::kPresent

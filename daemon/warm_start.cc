@@ -23,6 +23,7 @@ class NeverComputed final : public ComputeEstimate {
  public:
   double Seconds(int from, int to) const override { return 1e6 * (to - from); }
   double StepSeconds() const override { return 1e6; }
+  bool OnlyLoads() const override { return true; }
 };
 
 // Chains that are being loaded, as jobs of the engine thread see them.

@@ -30,7 +30,9 @@ class HotBlocks {
   using Counts = std::unordered_map<BlockKey, Count>;
   static constexpr size_t kBytesPerBlock = 64;  // of Counts
 
-  HotBlocks(int block_tokens, size_t most_blocks) : block_tokens_(block_tokens), most_blocks_(most_blocks) {}
+  HotBlocks(int block_tokens, size_t most_blocks) : block_tokens_(block_tokens), most_blocks_(most_blocks) {
+    counts_.reserve(most_blocks_);
+  }
 
   // A request took its first `cached` tokens from the cache, or as many.
   void Add(const BlockKeys& keys, int cached) {
@@ -50,8 +52,10 @@ class HotBlocks {
 
   // The counts since the last call.
   Counts Take() {
+    Counts next;
+    next.reserve(most_blocks_);  // so that Add never moves the others
     MutexLock lock(mutex_);
-    return std::exchange(counts_, {});
+    return std::exchange(counts_, std::move(next));
   }
 
  private:

@@ -11,7 +11,7 @@ void OtherModels::Add(const BlockKey& fingerprint, int block_tokens, std::span<c
     if (models_.size() == kMostModels) return;
     models_.push_back({fingerprint, block_tokens});
   }
-  if (!keys_) keys_.emplace(kMostKeys);
+  if (!keys_) keys_.emplace(kLogCapacity);
   for (const BlockKey& key : keys) {
     if (added_ == kMostKeys) return;
     if (keys_->Find(key)) continue;

@@ -9,8 +9,8 @@
 // Threads: any.
 //
 // Invariants
-//   1. It knows at most kMostModels models and kMostKeys keys, those that were added first. A DiskStore reads
-//      its newest segments first.
+//   1. It knows at most kMostModels models and kMostKeys keys: those that were added first, but for less than
+//      one of a hundred. A DiskStore reads its newest segments first.
 //   2. It takes no memory before the first Add, and at most MaxMemoryBytes().
 #pragma once
 
@@ -39,13 +39,16 @@ class OtherModels {
   // How many leading tokens of a prompt one of the models has in the namespace.
   int FindPrefix(const CacheNamespace& of, std::span<const TokenId> prompt) const EXCLUDES(mutex_);
 
-  static size_t MaxMemoryBytes() { return LossLog::MaxMemoryBytes(kMostKeys); }
+  static size_t MaxMemoryBytes() { return LossLog::MaxMemoryBytes(kLogCapacity); }
 
  private:
   struct Model {
     BlockKey fingerprint;
     int block_tokens = 0;
   };
+  // A log that is half full forgets few of its losses; one that is full, many.
+  static constexpr size_t kLogCapacity = 2 * kMostKeys;
+
   mutable Mutex mutex_;
   std::vector<Model> models_ GUARDED_BY(mutex_);
   std::optional<LossLog> keys_ GUARDED_BY(mutex_);

@@ -4,6 +4,7 @@
 #include <limits>
 #include <map>
 #include <span>
+#include <tuple>
 #include <utility>
 
 #include "base/check.h"
@@ -15,6 +16,8 @@ namespace {
 
 // So many steps in a row may be for one tenant alone.
 constexpr int kOwnSteps = 2;
+// Answers that take turns wait for about so many steps, whatever tenant they are of.
+constexpr uint64_t kMostTurns = 8;
 // A tenant floods that has so many times as many sequences as another one.
 constexpr double kFlood = 4;
 
@@ -124,8 +127,10 @@ std::vector<PlannedChunk> Scheduler::PlanAhead(const StepBudget& budget,
     Sequence& next = **NextQueued();
     if (CanAdmit(next) || VictimFor(next) != nullptr) return {};
   }
-  std::vector<PlannedChunk> plan;
   double units = 0;
+  for (const auto& sequence : running_) units += budget.cost().Of(sequence->coming_ready(), 1);
+  if (units > DecodeUnits(budget)) return {};
+  std::vector<PlannedChunk> plan;
   for (const auto& sequence : running_) {
     Sequence& s = *sequence;
     const bool is_last = s.coming_ready() >= s.prompt_tokens && ends(s);
@@ -135,9 +140,7 @@ std::vector<PlannedChunk> Scheduler::PlanAhead(const StepBudget& budget,
     if (!s.will_decode() || s.Unscored(s.prompt_tokens) > 0) return {};
     if (!cache_->Reserve(s.lease, s.coming_ready() + 1)) return {};
     plan.push_back({&s, s.coming_ready(), 1, true});
-    units += budget.cost().Of(s.coming_ready(), 1);
   }
-  if (units > DecodeUnits(budget)) return {};
   return plan;
 }
 
@@ -310,15 +313,16 @@ int64_t Scheduler::OutstandingBlocks() const {
 }
 
 // Reserves blocks for the first `tokens` tokens of the sequence, preempting younger sequences that are not in
-// the plan.
-bool Scheduler::ReserveFor(Sequence& sequence, int tokens, const std::vector<PlannedChunk>& plan) {
+// the plan. In a step for one tenant alone, answers of others are not in the plan and are not preempted.
+bool Scheduler::ReserveFor(Sequence& sequence, int tokens, const FairShares::Tenant* only,
+                           const std::vector<PlannedChunk>& plan) {
   while (!cache_->Reserve(sequence.lease, tokens)) {
     Sequence* victim = nullptr;
     for (auto it = running_.rbegin(); it != running_.rend() && (*it)->id > sequence.id; ++it) {
-      if (!Planned(plan, **it)) {
-        victim = it->get();
-        break;
-      }
+      const bool spared = only != nullptr && (*it)->tenant != only && (*it)->decoding();
+      if (spared || Planned(plan, **it)) continue;
+      victim = it->get();
+      break;
     }
     if (victim == nullptr) return false;
     Preempt(*victim);
@@ -378,17 +382,20 @@ void Scheduler::PlanDecodes(const FairShares::Tenant* only, const StepBudget& bu
   const double most = DecodeUnits(budget);
   if (all > most) {
     std::ranges::stable_sort(decodes, {}, [&](const Sequence* s) {
-      return std::pair(shares_.alone() ? 0 : s->tenant->counter, s->last_decode);
+      const bool in_time = plans_ - s->last_decode <= kMostTurns;
+      return std::tuple(in_time, in_time && !shares_.alone() ? s->tenant->counter : 0, s->last_decode);
     });
+    double units = 0;
+    const auto beyond = std::ranges::find_if(
+        decodes, [&](const Sequence* s) { return (units += units_of(*s)) > most && s != decodes[0]; });
+    decodes.erase(beyond, decodes.end());
+    std::ranges::sort(decodes, {}, &Sequence::id);  // older ones get blocks of younger ones
   }
-  double units = 0;
   for (Sequence* const s : decodes) {
-    if (units > 0 && units + units_of(*s) > most) break;
     if (s->phase == SequencePhase::kQueued) continue;  // preempted for one before it
-    if (!ReserveFor(*s, static_cast<int>(s->tokens.size()), *plan)) continue;
+    if (!ReserveFor(*s, static_cast<int>(s->tokens.size()), only, *plan)) continue;
     plan->push_back({s, s->ready(), 1, true});
     s->last_decode = plans_;
-    units += units_of(*s);
   }
 }
 

@@ -13,10 +13,10 @@
 // most twice as long for their sake. A tenant for whose sequence there is no place gets that of the tenant
 // that has most of them, while this one keeps at least as many in proportion to the weights.
 //
-// A tenant floods that has several times as many sequences as another one, or all of them. Then the answers
-// that do not fit into the StepBudget take turns, those that have waited longest first; and while the tenant
-// with the lowest counter has a prompt to compute, two of three steps are for it alone, so that a short
-// prompt does not wait for the answers of the flood.
+// A tenant floods that has several times as many sequences as another one, or all of them. Then answers that
+// do not fit into the StepBudget take turns, by the counters of their tenants, but none waits for many steps.
+// And while the tenant with the lowest counter has a prompt to compute, two of three steps are for it alone,
+// so that a short prompt does not wait for the answers of the flood.
 //
 // Invariants
 //   1. A plan has at most step_tokens rows and at most one chunk per sequence. The blocks of every chunk are
@@ -143,7 +143,8 @@ class Scheduler {
   void CountWait(Sequence& sequence, const PrefixCache::Acquired& got);
   int64_t NeededBlocks(const Sequence& sequence) const;
   int64_t OutstandingBlocks() const;
-  bool ReserveFor(Sequence& sequence, int tokens, const std::vector<PlannedChunk>& plan);
+  bool ReserveFor(Sequence& sequence, int tokens, const FairShares::Tenant* only,
+                  const std::vector<PlannedChunk>& plan);
   double LargestLoad() const;
   double DecodeUnits(const StepBudget& budget) const;
   const FairShares::Tenant* TenantOfOwnStep() const;
@@ -154,7 +155,8 @@ class Scheduler {
                     std::vector<PlannedChunk>* plan);
   void ExtendChunks(const RowCost& cost, Room room, std::vector<PlannedChunk>* plan);
   std::vector<Turn> PrefillTurns(const FairShares::Tenant* only) const;
-  int PlanPrefill(Sequence& sequence, int tokens, std::vector<PlannedChunk>* plan);
+  int PlanPrefill(Sequence& sequence, int tokens, const FairShares::Tenant* only,
+                  std::vector<PlannedChunk>* plan);
   void PlanOldestAlone(const StepBudget& budget, std::vector<PlannedChunk>* plan);
   void Preempt(Sequence& sequence);
   void CountWritten(Sequence& sequence, PrefixCache::Run run);

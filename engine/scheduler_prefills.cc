@@ -108,7 +108,7 @@ void Scheduler::PlanPrefills(const FairShares::Tenant* only, const StepBudget& b
     const int tokens = FitLogits(sequence, fitting, room.logit_rows);
     one_waits |= tokens == 0;
     if (tokens == 0) continue;
-    const int planned = PlanPrefill(sequence, tokens, plan);
+    const int planned = PlanPrefill(sequence, tokens, only, plan);
     if (planned == 0) continue;
     room.Take(sequence, planned, cost.Of(sequence.ready(), planned), plan->back().prompt_logits());
     if (!one_waits) last_prefilled_ = id;
@@ -135,12 +135,13 @@ void Scheduler::ExtendChunks(const RowCost& cost, Room room, std::vector<Planned
 }
 
 // Plans up to `tokens` tokens of a prompt, fewer where blocks are short; how many it planned.
-int Scheduler::PlanPrefill(Sequence& sequence, int tokens, std::vector<PlannedChunk>* plan) {
+int Scheduler::PlanPrefill(Sequence& sequence, int tokens, const FairShares::Tenant* only,
+                           std::vector<PlannedChunk>* plan) {
   const int64_t available =
       static_cast<int64_t>(sequence.lease.blocks().size()) + cache_->RoomFor(sequence.keys.root());
   const int64_t room = available * cache_->block_tokens() - sequence.ready();
   tokens = static_cast<int>(std::clamp<int64_t>(room, 1, tokens));
-  if (!ReserveFor(sequence, sequence.ready() + tokens, *plan)) return 0;
+  if (!ReserveFor(sequence, sequence.ready() + tokens, only, *plan)) return 0;
   plan->push_back({&sequence, sequence.ready(), tokens, tokens == sequence.pending()});
   return tokens;
 }
@@ -173,7 +174,7 @@ void Scheduler::PlanOldestAlone(const StepBudget& budget, std::vector<PlannedChu
   }
   const int tokens = Fitting(budget.cost(), budget.PromptUnits(0), oldest->ready(),
                              std::min(oldest->computable(), limits_.step_tokens));
-  PlanPrefill(*oldest, FitLogits(*oldest, tokens, limits_.prompt_logit_rows), plan);
+  PlanPrefill(*oldest, FitLogits(*oldest, tokens, limits_.prompt_logit_rows), /*only=*/nullptr, plan);
 }
 
 }  // namespace prefixd

@@ -14,6 +14,9 @@ constexpr double kSharedPart = 1.0 / 16;
 // But they have at least so many times the time of a step without prompts, which every step spends on the
 // weights: shorter ones would read the weights too often.
 constexpr double kSharedBases = 3;
+// Where decodes are limited, they have at least so many times that time: otherwise as many tokens would take
+// much longer.
+constexpr double kLeastDecodeBases = 2;
 // Prompts get at least this share of the time of the decodes. Otherwise a model whose weights alone take the
 // stated time to read would read them for a token or two of a prompt.
 constexpr double kShareOfDecodes = 0.5;
@@ -99,7 +102,8 @@ double StepBudget::PromptUnits(double decode_units, bool own) const {
 
 double StepBudget::DecodeUnits() const {
   if (!shared_ || step_seconds_ <= 0 || units_ == 0) return std::numeric_limits<double>::infinity();
-  const double seconds = kPlannedShare * StatedSeconds(false) - base_.value_or(0);
+  const double base = base_.value_or(0);
+  const double seconds = std::max(kPlannedShare * StatedSeconds(false) - base, kLeastDecodeBases * base);
   return std::max(seconds / UnitSeconds(), kLeastUnits);
 }
 

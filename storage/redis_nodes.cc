@@ -15,6 +15,8 @@ constexpr int64_t kMapNanos = 1'000'000'000;  // from one look at the map to the
 constexpr size_t kMapReply = 2 << 20;
 constexpr size_t kMapSources = 2;  // that are asked for the map, beside the server of the address
 
+constexpr size_t kRedirectionBytes = 320;  // at most: the name of a host has up to 253
+
 // Whether a server says that it cannot answer for its keys now.
 bool SaysThatItFails(const RedisReply& reply) {
   return reply.kind == RedisReply::Kind::kError &&
@@ -80,7 +82,7 @@ Result<std::vector<RedisReply>> RedisNodes::CallNode(Node& node, std::span<const
     NoteFailure(node, replies.status(), began);
     return replies;
   }
-  NoteSuccess(node);
+  if (std::ranges::none_of(*replies, SaysThatItFails)) NoteSuccess(node);
   MutexLock lock(node.mutex);
   node.idle.push_back(*std::move(connection));
   return replies;
@@ -161,6 +163,10 @@ Status RedisNodes::PrepareMap(int64_t deadline, int64_t nanos) {
   for (const std::shared_ptr<Node>& source : MapSources()) {
     Result<std::vector<RedisReply>> replies =
         CallNode(*source, std::span(&command, 1), kMapReply, deadline, nanos);
+    if (replies.ok() && SaysThatItFails(replies->front())) {
+      failed = Unavailable(source->endpoint.Name() + " says that it cannot answer now");
+      continue;
+    }
     if (replies.ok()) {
       TakeMap(replies->front(), source->endpoint);
       return Status::Ok();
@@ -228,6 +234,8 @@ Status RedisNodes::CallGroup(std::span<const Errand> group, std::span<const Comm
     if (errand.asks) sent.push_back({"ASKING"});
     sent.push_back(commands[errand.command]);
   }
+  // Each may be answered by a redirection.
+  most_bytes += sent.size() * kRedirectionBytes;
   Result<std::vector<RedisReply>> got = CallNode(node, sent, most_bytes, deadline, nanos);
   PREFIXD_RETURN_IF_ERROR(got.status());
   if (std::ranges::any_of(*got, SaysThatItFails))

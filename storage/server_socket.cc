@@ -54,7 +54,10 @@ Status ServerSocket::ConnectTo(const std::string& host, uint16_t port, int64_t d
     const int64_t now = clock_->NowNanos();
     if (socket_ >= 0) ::close(std::exchange(socket_, -1));
     socket_ = ::socket(one.address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (socket_ < 0) return Unavailable("no socket: " + Reason(errno));
+    if (socket_ < 0) {
+      failed = Unavailable("no socket: " + Reason(errno));
+      continue;
+    }
     if (::connect(socket_, reinterpret_cast<const sockaddr*>(&one.address), one.size) != 0 &&
         errno != EINPROGRESS) {
       failed = Unavailable("cannot connect: " + Reason(errno));
