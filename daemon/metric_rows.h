@@ -33,9 +33,8 @@ struct HistogramRow {
 // The tables of rows, in the order of the response. Those of names like "vllm:..." are vLLM's, and also have
 // the label model_name.
 std::span<const std::span<const MetricRow>> MetricTables();
-std::span<const MetricRow> RemoteRows();  // one of them (remote_metric_rows.cc)
+std::span<const MetricRow> RemoteRows();     // one of them (remote_metric_rows.cc)
+std::span<const MetricRow> WarmStartRows();  // one of them (warm_start_rows.cc)
 std::span<const HistogramRow> HistogramRows();
-// A part of them (warm_start_rows.cc).
-std::span<const MetricRow> WarmStartRows();
 
 }  // namespace prefixd

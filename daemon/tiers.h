@@ -49,9 +49,9 @@ class Tiers {
   // Seconds to load a block from the remote tier, measured now; 0: not known. Waits for it.
   double ProbeRemote() const { return remote_ == nullptr ? 0 : remote_->ProbeRead(layout_.BlockBytes()); }
   // Deletes the records that match, also of the remote tier, and makes that durable. Returns how many there
-  // were. Reads the heads of
-  // all records, and waits for the disk. Ends early, with kUnavailable, when `stop` is true. The bytes stay
-  // in their segments until these are rewritten. `matches` runs on the calling thread.
+  // were. Reads the heads of all records, and waits for the disk. Ends early, with kUnavailable, when `stop`
+  // is true. The bytes stay in their segments until these are rewritten. `matches` runs on the calling
+  // thread.
   Result<uint64_t> DeleteRecords(const std::function<bool(const RecordHead&)>& matches,
                                  const std::atomic<bool>& stop);
   void SetShares(std::vector<OwnerShare> shares) {

@@ -139,6 +139,8 @@ TEST(Metrics, EveryNameOfTransfersAndOfTheProcessIsPresentAtZeroFromTheStart) {
     expect(name + std::string("{tier=\"remote\"}"));
   for (const std::string result : {"written", "present", "queue", "full", "failed"})
     expect("prefixd_remote_writes_total{result=\"" + result + "\"}");
+  for (const std::string result : {"taken", "wanted", "waited", "missed"})
+    expect("prefixd_remote_leases_total{result=\"" + result + "\"}");
   for (const std::string result : {"loaded", "missing", "damaged", "failed", "late"})
     expect("prefixd_warm_start_blocks{result=\"" + result + "\"}");
   expect("prefixd_tier_errors_total{tier=\"remote\",kind=\"read\"}");
@@ -146,6 +148,8 @@ TEST(Metrics, EveryNameOfTransfersAndOfTheProcessIsPresentAtZeroFromTheStart) {
   for (const char* name : {"prefixd_spill_pending_bytes",
                            "prefixd_remote_finds_total",
                            "prefixd_remote_failures_total",
+                           "prefixd_remote_read_per_written",
+                           "prefixd_remote_write_rate_bytes",
                            "prefixd_warm_start_bytes",
                            "prefixd_warm_start_seconds",
                            "prefixd_hot_list_blocks",

@@ -1,5 +1,6 @@
-"""The page of the admin listener beside a daemon that is busy: four tiers that are full, two tenants, and
-requests that do not end. Screenshots are kept in build/screenshots: look at each of them.
+"""The page of the admin listener beside a daemon that is busy: a device cache, a host cache and a disk that
+are full, a remote cache that is written, two tenants, and requests that do not end. Screenshots are kept in
+build/screenshots: look at each of them.
 """
 
 import json
@@ -14,6 +15,8 @@ from redis_server import RedisServer
 
 KEYS = ["sk-alice-0123456789", "sk-bob-0123456789ab"]
 HEADERS = {"x-api-key": KEYS[0]}
+# Each view in each width and in each color; admin_page_test.py has all pairs of them.
+MODES = [("wide", "light"), ("narrow", "dark")]
 __all__ = ["fixture_browser"]
 
 
@@ -52,15 +55,19 @@ def fixture_busy(tmp_path_factory):
         for thread in threads:
             thread.start()
 
-        def tier_bytes(tier):
-            return daemon.metrics()["prefixd_tier_bytes", (("tier", tier),)]
-        for tier in ("device", "host", "disk", "remote"):
-            wait_until(lambda tier=tier: tier_bytes(tier) > 0, tier)
-        wait_until(lambda: samples(daemon) >= 4, "samples of the last minutes, one every 5 seconds")
-        yield daemon
-        stop.set()
-        for thread in threads:
-            thread.join(PATIENCE)
+        def count(name, label, value):
+            return daemon.metrics()[name, ((label, value),)]
+        try:
+            for tier in ("device", "host", "disk"):
+                wait_until(lambda tier=tier: count("prefixd_tier_evictions_total", "tier", tier) > 0,
+                           f"evictions of {tier}")
+            wait_until(lambda: count("prefixd_remote_writes_total", "result", "written") > 0, "remote writes")
+            wait_until(lambda: samples(daemon) >= 2, "samples of the last minutes, one every 5 seconds")
+            yield daemon
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join(PATIENCE)
         assert codes == {200}
 
 
@@ -80,8 +87,7 @@ def unlocked(shown, view):
     return page
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("width, scheme", MODES)
 @pytest.mark.parametrize("view", VIEWS)
 def test_every_view_of_a_busy_daemon(browser, busy, view, width, scheme):
     size = {"width": WIDTHS[width], "height": 800}
@@ -101,7 +107,9 @@ def test_the_first_screen_has_all_tiers_without_scrolling(browser, busy):
     with Page(browser, f"http://{tcp_address(busy)}", viewport={"width": 1280, "height": 800}) as shown:
         page = unlocked(shown, "overview")
         for title in ("Device", "Host memory", "Disk", "Remote cache"):
-            assert page.get_by_role("region", name=title, exact=True).get_by_role("img").count() == 1, title
+            region = page.get_by_role("region", name=title, exact=True)
+            region.get_by_role("img").first.wait_for(state="attached")
+            assert region.get_by_role("img").count() == 1, title
         remote = page.get_by_role("region", name="Remote cache", exact=True)
         assert "of 64 MiB taken" in remote.inner_text()
         assert number(remote.locator("tbody tr td").first.text_content()) > 0
@@ -112,6 +120,6 @@ def test_prefixes_say_which_blocks_the_remote_cache_has(browser, busy):
     with Page(browser, f"http://{tcp_address(busy)}") as shown:
         page = unlocked(shown, "prefixes")
         page.get_by_role("columnheader", name="remote", exact=True).wait_for()
-        assert page.locator(".icicle .tier-remote").count() > 0
+        page.locator(".icicle .tier-remote").first.wait_for(state="attached")
         page.get_by_label("Tenant", exact=True).select_option(index=1)
         page.get_by_role("button", name="Purge this tenant …").wait_for()

@@ -10,17 +10,16 @@ from tier_strangers_test import SCANNED, other_model, stop  # noqa: F401: a fixt
 from tiers_test import BLOCK, CONTEXT, wait_until_spilled
 
 KEYS = {"alice": "sk-alice-0123456789", "bob": "sk-bob-0123456789ab"}
-PROMPT, NEW = [7] * 100, [8] * 100
+NEW = [8] * 100
 WHOLE = 100 // BLOCK * BLOCK
 TALK = [{"role": "system", "content": "You answer in few words, and you never say more than you are asked."},
         {"role": "user", "content": "Which port does the cache use when nothing else is said?"}]
 
 
-@pytest.fixture
-def options(tmp_path):
-    keys = tmp_path / "keys"
+def options_in(folder):
+    keys = folder / "keys"
     keys.write_text("\n".join(KEYS.values()) + "\n")
-    return ("--context", CONTEXT, "--api-keys", keys, "--disk-cache-dir", tmp_path / "kv",
+    return ("--context", CONTEXT, "--api-keys", keys, "--disk-cache-dir", folder / "kv",
             "--disk-cache", "64MiB", "--disk-write-through", "--load-policy", "load")
 
 
@@ -56,39 +55,60 @@ CHANGES = {"kv-dtype": ("--kv-dtype", "f16"), "quantize": ("--quantize", "q8_0")
            "activations": ("--activations", "f32"), "block-tokens": ("--block-tokens", "32"), "model": ()}
 
 
+# Each test has a prompt of its own, because all are over the same disk cache, and another that nobody sends.
+PROMPTS = {change: [20 + i] * 100 for i, change in enumerate(CHANGES)}
+NEW_PROMPTS = {change: [40 + i] * 100 for i, change in enumerate(CHANGES)}
+SHORT = [60] * 100  # of which alice has sent 40
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory):
+    """The options of a daemon over a disk cache with what alice has sent before anything changed."""
+    options = options_in(tmp_path_factory.mktemp("filled"))
+
+    def send(daemon):
+        for prompt in (*PROMPTS.values(), SHORT[:40]):
+            complete(daemon, "alice", prompt)
+    fill(options, send)
+    return options
+
+
 @pytest.mark.parametrize("change", CHANGES)
-def test_what_another_model_had_says_so(options, change, request):
-    fill(options, lambda daemon: complete(daemon, "alice", PROMPT))
+def test_what_another_model_had_says_so(filled, change, request):
+    prompt, new = PROMPTS[change], NEW_PROMPTS[change]
     block = 32 if change == "block-tokens" else BLOCK
     whole = 100 // block * block
     how = {"model": request.getfixturevalue("other_model")} if change == "model" else {}
-    with started((*options, *CHANGES[change]), **how) as daemon:
-        assert complete(daemon, "alice", NEW)["first_miss"]["reason"] == "never_seen"
+    with started((*filled, *CHANGES[change]), **how) as daemon:
+        assert complete(daemon, "alice", new)["first_miss"]["reason"] == "never_seen"
         for who, fields in (("bob", {}), ("alice", {"cache_salt": "s"}), ("bob", {"cache_scope": "public"})):
-            told = complete(daemon, who, PROMPT, **fields)
+            told = complete(daemon, who, prompt, **fields)
             assert told["miss_tokens"] == {"never_seen": whole, "block_tail": 100 - whole}, (who, told)
             assert "model" not in told["explanation"], told
-        told = complete(daemon, "alice", PROMPT)
+        told = complete(daemon, "alice", prompt)
         assert told["cached_tokens"] == 0
         assert told["miss_tokens"] == {"other_model": whole, "block_tail": 100 - whole}, told
         assert told["first_miss"]["reason"] == "other_model"
         assert "another model" in told["explanation"]
-        longer = complete(daemon, "alice", [*PROMPT[:50], *NEW])
+        longer = complete(daemon, "alice", [*prompt[:50], *new])
         assert longer["cached_tokens"] > 0 and "other_model" not in longer["miss_tokens"], "computed by now"
         counted = {dict(labels)["reason"]: value for (name, labels), value in daemon.metrics().items()
                    if name == "prefixd_cache_miss_tokens_total"}
         assert counted["other_model"] == whole
         stop(daemon)
-    with started(options) as daemon:  # as it was
-        assert complete(daemon, "alice", PROMPT)["cached_tokens"] >= WHOLE
+
+
+def test_a_prompt_is_the_other_models_as_far_as_it_had_it(filled):
+    with started((*filled, "--kv-dtype", "f16")) as daemon:
+        told = complete(daemon, "alice", SHORT)
+        assert told["miss_tokens"] == {"other_model": 32, "never_seen": WHOLE - 32, "block_tail": 100 - WHOLE}
         stop(daemon)
 
 
-def test_a_prompt_is_the_other_models_as_far_as_it_had_it(options):
-    fill(options, lambda daemon: complete(daemon, "alice", PROMPT[:40]))
-    with started((*options, "--kv-dtype", "f16")) as daemon:
-        told = complete(daemon, "alice", PROMPT)
-        assert told["miss_tokens"] == {"other_model": 32, "never_seen": WHOLE - 32, "block_tail": 100 - WHOLE}
+def test_what_it_had_is_there_when_it_is_as_it_was(filled):
+    with started(filled) as daemon:
+        for prompt in PROMPTS.values():
+            assert complete(daemon, "alice", prompt)["cached_tokens"] >= WHOLE, prompt[0]
         stop(daemon)
 
 
@@ -101,8 +121,9 @@ TEMPLATE = ("{{- bos_token }}{%- for message in messages %}{{- '<|im_start|>' + 
             "{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{%- endif %}")
 
 
-def test_a_changed_chat_template_says_so(options, tmp_path):
+def test_a_changed_chat_template_says_so(tmp_path):
     """The first message is found, up to the block in which the template begins to write otherwise."""
+    options = options_in(tmp_path)
     fill(options, lambda daemon: chat(daemon, TALK))
     file = tmp_path / "chat.jinja"
     file.write_text(TEMPLATE.replace("END", "\\n\\n"))

@@ -50,13 +50,12 @@ class Recipe:
         return f"http://127.0.0.1:{self.ports[str(written)]}"
 
     def __enter__(self):
-        for words in self.servers:
-            out = (self.folder / f"{len(self.processes)}-{words[0]}.log").open("w")
-            words = [str(self.programs.get(words[0], words[0])), *words[1:]]
-            self.processes.append(subprocess.Popen(words, stdout=out, stderr=out, cwd=self.folder,
-                                                   env=environment_of({})))
-            out.close()
-            self._wait_until_up(words)
+        try:
+            for words in self.servers:
+                self._start(words)
+        except BaseException:  # without __enter__ there is no __exit__
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_):
@@ -64,6 +63,13 @@ class Recipe:
             process.send_signal(signal.SIGCONT)
             process.kill()
             process.wait()
+
+    def _start(self, words):
+        with (self.folder / f"{len(self.processes)}-{words[0]}.log").open("w") as out:
+            words = [str(self.programs.get(words[0], words[0])), *words[1:]]
+            self.processes.append(subprocess.Popen(words, stdout=out, stderr=out, cwd=self.folder,
+                                                   env=environment_of({})))
+        self._wait_until_up(words)
 
     def _wait_until_up(self, words):
         """A daemon is up when it is ready, a router when it is healthy, another server when it listens."""

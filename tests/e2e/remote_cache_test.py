@@ -29,7 +29,7 @@ def options(url, *more):
 
 
 def options_of(store, *more):
-    return ["--context", CONTEXT, *store.flags, *more]
+    return ["--context", CONTEXT, *store.flags, "--warm-start", "0", *more]
 
 
 def writes(daemon, result="written"):

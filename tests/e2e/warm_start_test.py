@@ -49,10 +49,10 @@ def results(daemon):
 
 
 def wait_until_told(daemon, store):
-    """Until the hot list has what was served by now, and the store has the records of its blocks."""
-    wait_until(lambda: total(daemon, "prefixd_hot_list_writes_total") > 0, "the first hot list")
+    """Until the hot list has what was served by now, and the store has the records of its blocks. It is
+    written every ten seconds."""
     before = total(daemon, "prefixd_hot_list_writes_total")
-    serve(daemon, traffic(1, 1))  # something new, so that it is written again
+    serve(daemon, traffic(1, 1))  # something new, so that it is written once more
     wait_until(lambda: total(daemon, "prefixd_hot_list_writes_total") > before, "the hot list")
     wait_until(lambda: len(store.records()) >= total(daemon, "prefixd_hot_list_blocks"), "the records")
 
@@ -67,9 +67,31 @@ def bare():
         return [ask(daemon, ids)[0] for ids in traffic(3, 20)]
 
 
+ALICE, BOB = "sk-alice-0123456789abcdef", "sk-bob-0123456789abcdefgh"
+
+
+def cached_of(daemon, key, ids):
+    """Sends the prompt of a tenant. Returns how many of its tokens were cached."""
+    body = {"model": "demo", "prompt": ids, "max_tokens": 1}
+    text = daemon.request("POST", "/v1/completions", body, {"x-api-key": key})[2]
+    return json.loads(text)["usage"]["prompt_tokens_details"]["cached_tokens"]
+
+
 @pytest.fixture(scope="module")
-def fleet():
-    """A store, and a daemon that has served for a while."""
+def tenants(tmp_path_factory):
+    """A store of its own, keys, and a daemon that has served one of two tenants."""
+    keys = tmp_path_factory.mktemp("tenants") / "keys"
+    keys.write_text(hash_key("--tenant", "alice", key=ALICE).stdout +
+                    hash_key("--tenant", "bob", key=BOB).stdout)
+    with RedisServer() as store, Daemon(*options(store.url, "--api-keys", keys)) as daemon:
+        for _ in range(2):
+            cached_of(daemon, ALICE, traffic(3, 1)[0])
+        yield store, keys
+
+
+@pytest.fixture(scope="module")
+def fleet(tenants):
+    """A store, and a daemon that has served for a while. Meanwhile that of `tenants` writes its list, too."""
     with RedisServer() as store, Daemon(*options(store.url)) as daemon:
         serve(daemon, traffic(2, 150))
         wait_until_told(daemon, store)
@@ -79,6 +101,7 @@ def fleet():
 def test_a_new_daemon_hits_what_others_have_served(fleet, bare):
     store, first = fleet
     next_requests = traffic(3, 100)
+    listed = total(first, "prefixd_hot_list_blocks")
     with Daemon(*options(store.url)) as second:
         store.signal(signal.SIGSTOP)  # whatever it hits now, it had before its first request
         try:
@@ -90,7 +113,7 @@ def test_a_new_daemon_hits_what_others_have_served(fleet, bare):
             store.signal(signal.SIGCONT)
         assert share >= 0.8 * serve(first, next_requests[len(bare):])
         counts = results(second)
-        assert counts == {**dict.fromkeys(RESULTS, 0), "loaded": total(first, "prefixd_hot_list_blocks")}
+        assert counts == {**dict.fromkeys(RESULTS, 0), "loaded": listed}
         assert check(second) == f"ok: {int(counts['loaded'])} of {int(counts['loaded'])} blocks"
         assert second.logged("warm start blocks=")
         check_at_rest(second)
@@ -143,21 +166,26 @@ def copy(store, other):
         other.ask("SET", name, store.ask("GET", name))
 
 
-@pytest.mark.parametrize("how", ["head", "tokens", "payload", "another", "gone", "no list"])
+PLACES = {"head": 60, "tokens": 150, "payload": 1000}  # of a byte that is changed
+
+
+@pytest.mark.parametrize("how", ["damaged", "payload", "gone", "no list"])
 def test_what_the_store_says_is_verified(fleet, bare, how):
     whole, _ = fleet
     with RedisServer() as store:
         copy(whole, store)
         names = sorted(store.records())
         records = {name: store.ask("GET", name) for name in names}
-        place = {"head": 60, "tokens": 150, "payload": 1000}.get(how)
         for i, name in enumerate(names):
             record = records[name]
-            if place is not None:
-                store.ask("SET", name, record[:place] + bytes([record[place] ^ 1]) + record[place + 1:])
-            elif how == "another":
+            # Damaged: each record in one of three ways, and there are many first ones of prompts.
+            what = ("head", "tokens", "another")[i % 3] if how == "damaged" else how
+            if what in PLACES:
+                at = PLACES[what]
+                store.ask("SET", name, record[:at] + bytes([record[at] ^ 1]) + record[at + 1:])
+            elif what == "another":
                 store.ask("SET", name, records[names[i - 1]])
-            elif how == "gone":
+            elif what == "gone":
                 store.ask("DEL", name)
         if how == "no list":
             for name in store.ask("KEYS", "prefixd:hot:*"):
@@ -173,26 +201,15 @@ def test_what_the_store_says_is_verified(fleet, bare, how):
             check_at_rest(daemon)
 
 
-def test_tenants_stay_apart(tmp_path):
-    keys = tmp_path / "keys"
-    alice, bob = "sk-alice-0123456789abcdef", "sk-bob-0123456789abcdefgh"
-    keys.write_text(hash_key("--tenant", "alice", key=alice).stdout +
-                    hash_key("--tenant", "bob", key=bob).stdout)
+def test_tenants_stay_apart(tenants):
+    store, keys = tenants
     ids = traffic(3, 1)[0]
-
-    def cached(daemon, key):
-        body = {"model": "demo", "prompt": ids, "max_tokens": 1}
-        text = daemon.request("POST", "/v1/completions", body, {"x-api-key": key})[2]
-        return json.loads(text)["usage"]["prompt_tokens_details"]["cached_tokens"]
-    with RedisServer() as store, Daemon(*options(store.url, "--api-keys", keys)) as first:
-        for _ in range(2):
-            cached(first, alice)
-        wait_until(lambda: store.ask("KEYS", "prefixd:hot:*"), "the hot list")
-        wait_until(lambda: len(store.records()) == len(ids) // BLOCK, "the records")
-        with Daemon(*options(store.url, "--api-keys", keys)) as second:
-            store.signal(signal.SIGSTOP)
-            assert cached(second, bob) == 0
-            assert cached(second, alice) >= PREFIX
+    wait_until(lambda: store.ask("KEYS", "prefixd:hot:*"), "the hot list")
+    wait_until(lambda: len(store.records()) == len(ids) // BLOCK, "the records")
+    with Daemon(*options(store.url, "--api-keys", keys)) as second:
+        store.signal(signal.SIGSTOP)
+        assert cached_of(second, BOB, ids) == 0
+        assert cached_of(second, ALICE, ids) >= PREFIX
 
 
 def test_routers_hear_of_it(fleet, tmp_path):

@@ -49,8 +49,7 @@ std::string MissSentence(const FirstMiss& miss, double scheduled) {
       return "A prompt of another tenant had the block, and tenants share nothing.";
     case MissReason::kOtherModel:
       return "The disk has the block of another model, or of this one in another form, such as another type "
-             "of "
-             "KV; they share no KV.";
+             "of KV; they share no KV.";
     case MissReason::kExpired:
       return "The record of the block on the disk was older than disk-max-age allows.";
     case MissReason::kCorrupt:
