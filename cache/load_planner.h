@@ -71,7 +71,8 @@ constexpr std::string_view LoadDecisionName(LoadDecision decision) {
 class ComputeEstimate {
  public:
   virtual ~ComputeEstimate() = default;
-  // Whether nothing is computed, whatever the other functions say: what they return makes loads waited for.
+  // Whether the blocks are only loaded, never computed: then nothing is leased from other daemons, and
+  // Seconds() is only how long a load is waited for.
   virtual bool OnlyLoads() const { return false; }
   // Seconds until the tokens [from, to) of the sequence are computed, beside what else is computed now. 0:
   // not known.

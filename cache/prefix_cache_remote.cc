@@ -1,6 +1,8 @@
 // The remote tier, which other daemons use as well: how long a lease waits for it, or for a daemon that
 // computes its blocks, and what is written there at once.
 #include <algorithm>
+#include <deque>
+#include <vector>
 
 #include "cache/prefix_cache_impl.h"
 
@@ -111,14 +113,17 @@ void PrefixCache::Impl::QueueWanted() {
 }
 
 void PrefixCache::Impl::StartRemoteSpills(size_t most) {
-  size_t looks = std::min(remote_spills.spills.size(), kLooks);
-  while (looks-- > 0 && spills.size() < most && running.size() < options.max_transfers) {
-    const QueuedSpill spill = remote_spills.spills.front();
+  std::deque<QueuedSpill>& queue = remote_spills.spills;
+  std::vector<QueuedSpill> later;  // others need not wait for them
+  bool started = false;
+  size_t looks = std::min(queue.size(), kLooks);
+  for (; looks > 0 && spills.size() < most && running.size() < options.max_transfers; --looks) {
+    const QueuedSpill spill = queue.front();
+    queue.pop_front();
     const auto [node, key, to_disk] = spill;
     const bool is_there = tree.Contains(node) && tree.key(node) == key;
-    remote_spills.spills.pop_front();
-    if (is_there && (!MaySpill(node) || spills.contains(node))) {  // later; others need not wait for it
-      remote_spills.spills.push_back(spill);
+    if (is_there && (!MaySpill(node) || spills.contains(node))) {
+      later.push_back(spill);
       continue;
     }
     remote_spills.keys.erase(key);
@@ -126,7 +131,11 @@ void PrefixCache::Impl::StartRemoteSpills(size_t most) {
     if (!is_there || IsLoading(node) || !IsBoundForRemote(node)) continue;
     const Tier from = tree.block(node, Tier::kHost) != kNoBlock ? Tier::kHost : Tier::kDevice;
     StartTransfer(node, from, Tier::kRemote, kNoBlock, /*wanted=*/true);
+    started = true;
   }
+  // They keep their places, as who waits needs them in order; where nothing but these was seen, others come.
+  const bool keep = started || looks > 0;
+  queue.insert(keep ? queue.begin() : queue.end(), later.begin(), later.end());
 }
 
 }  // namespace prefixd

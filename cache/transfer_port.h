@@ -49,7 +49,7 @@ struct Transfer {
   BlockKey parent;
   uint64_t check = 0;               // prefix check
   float cost = 1;                   // see NodeUse
-  bool used_again = false;          // see StoreEntry
+  bool used_again = false;          // see StoreEntry; false for what another daemon waits for
   std::span<const TokenId> tokens;  // empty when the cache does not know them; valid during Start only
 };
 

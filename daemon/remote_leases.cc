@@ -146,13 +146,18 @@ Result<RemoteLeases::Taking> RemoteLeases::TakeFrom(const Question& question, si
     others.push_back(at);
   PREFIXD_RETURN_IF_ERROR(take(others).status());
   if (hold.segments.empty()) return Taking::kNeither;
-  MutexLock lock(mutex_);
-  if (holds_.size() >= kMost) return Taking::kNeither;  // its marks end by themselves
-  hold.over = std::ranges::find(ended_, question.asker) != ended_.end();
-  holds_[question.asker] = std::move(hold);
-  Count(RemoteLease::kTaken);
-  SetDue();
-  return Taking::kTaken;
+  {
+    MutexLock lock(mutex_);
+    if (holds_.size() < kMost) {
+      hold.over = std::ranges::find(ended_, question.asker) != ended_.end();
+      holds_[question.asker] = std::move(hold);
+      Count(RemoteLease::kTaken);
+      SetDue();
+      return Taking::kTaken;
+    }
+  }
+  PREFIXD_RETURN_IF_ERROR(GiveBack(hold));
+  return Taking::kNeither;
 }
 
 Status RemoteLeases::Take(Question question) {
@@ -195,30 +200,42 @@ Status RemoteLeases::Work(const std::function<void()>& changed) {
       wait.is_looked_at = true;
     }
   }
-  // What fails, as with one server of several, is left alone for a while; the others go on.
+  // Where one server of several fails, what lies on the others goes on. Otherwise the first failure ends it:
+  // each of them may have taken long.
   Status first = Status::Ok();
-  const auto note = [&](Status status, uint64_t asker) {
-    if (status.ok()) return;
+  const auto may_go_on = [&](Status status) {
     if (first.ok()) first = std::move(status);
-    PutOff(asker);
+    return first.ok() || store_->WorksInPart();
   };
   for (Hold& hold : holds) {
     const uint64_t asker = hold.question.asker;
-    note(WorkOnHold(std::move(hold), changed), asker);
+    Status status = WorkOnHold(std::move(hold), changed);
+    if (!status.ok()) PutOff(asker);
+    if (!may_go_on(std::move(status))) return first;
   }
   for (Wait& wait : waits) {
     const uint64_t asker = wait.question.asker;
-    note(WorkOnWait(std::move(wait), changed), asker);
+    Status status = WorkOnWait(std::move(wait), changed);
+    if (!status.ok()) GiveUp(asker, changed);
+    if (!may_go_on(std::move(status))) return first;
   }
   return first;
 }
 
 void RemoteLeases::PutOff(uint64_t asker) {
-  const int64_t due = clock_.NowNanos() + kLongestTick;
   MutexLock lock(mutex_);
-  if (const auto hold = holds_.find(asker); hold != holds_.end()) hold->second.due = due;
-  if (const auto wait = waits_.find(asker); wait != waits_.end()) wait->second.due = due;
+  const auto hold = holds_.find(asker);
+  if (hold != holds_.end()) hold->second.due = clock_.NowNanos() + kLongestTick;
   SetDue();
+}
+
+void RemoteLeases::GiveUp(uint64_t asker, const std::function<void()>& changed) {
+  {
+    MutexLock lock(mutex_);
+    if (waits_.erase(asker) > 0) Count(RemoteLease::kMissed);
+    SetDue();
+  }
+  changed();
 }
 
 bool RemoteLeases::Forget() {

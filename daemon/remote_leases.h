@@ -128,8 +128,9 @@ class RemoteLeases {
   std::vector<RedisStore::Mark> Marks(std::string_view kind, const Question& question,
                                       const std::vector<size_t>& segments) const;
   void Update(const Hold& hold);
-  // Looks at it again after a while.
+  // A lease that could not be renewed is tried again after a while; who waited for one does so no more.
   void PutOff(uint64_t asker);
+  void GiveUp(uint64_t asker, const std::function<void()>& changed);
   void Count(RemoteLease what) REQUIRES(mutex_) { ++stats_[static_cast<size_t>(what)]; }
   void SetDue() REQUIRES(mutex_);
 

@@ -248,7 +248,10 @@ Status RemoteTier::PutBatch(std::vector<StoreEntry> batch) {
     const bool present = store_.Contains(entry.key);
     const uint64_t bytes = entry.record.size();
     MutexLock lock(mutex_);
-    if (!present && queued_.contains(entry.key)) continue;
+    if (!present && queued_.contains(entry.key)) {
+      if (!entry.used_again) WriteFirst(entry.key);
+      continue;
+    }
     const bool has_room = queued_bytes_ == 0 || queued_bytes_ + bytes <= options_.queue_bytes;
     if (!present && !paused && has_room) {
       queued_.insert(entry.key);
@@ -267,6 +270,15 @@ Status RemoteTier::PutBatch(std::vector<StoreEntry> batch) {
   }
   changed_.NotifyAll();
   return dropped ? ResourceExhausted("the remote cache takes no more records now") : Status::Ok();
+}
+
+// Moves a record of the queue before those that may be slowed.
+void RemoteTier::WriteFirst(const BlockKey& key) {
+  const auto slowed = std::ranges::find(queue_, true, &StoreEntry::used_again);
+  const auto entry = std::ranges::find(queue_, key, &StoreEntry::key);
+  if (entry == queue_.end()) return;  // it is being written
+  entry->used_again = false;
+  if (slowed < entry) std::rotate(slowed, entry, entry + 1);
 }
 
 void RemoteTier::Write() {

@@ -133,6 +133,7 @@ class RemoteTier final : public BlockStore, public RemoteDirectory {
   // The thread that writes.
   void Write();
   void WriteOne(const StoreEntry& entry);
+  void WriteFirst(const BlockKey& key) REQUIRES(mutex_);
   bool IsDropped() const;  // the record that is being written
   // Waits until the record may be written. Returns false when the tier is being destroyed.
   bool WaitForRate(const StoreEntry& entry);

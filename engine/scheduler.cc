@@ -4,7 +4,6 @@
 #include <limits>
 #include <map>
 #include <span>
-#include <tuple>
 #include <utility>
 
 #include "base/check.h"
@@ -16,8 +15,6 @@ namespace {
 
 // So many steps in a row may be for one tenant alone.
 constexpr int kOwnSteps = 2;
-// Answers that take turns wait for about so many steps, whatever tenant they are of.
-constexpr uint64_t kMostTurns = 8;
 // A tenant floods that has so many times as many sequences as another one.
 constexpr double kFlood = 4;
 
@@ -381,21 +378,22 @@ void Scheduler::PlanDecodes(const FairShares::Tenant* only, const StepBudget& bu
   }
   const double most = DecodeUnits(budget);
   if (all > most) {
-    std::ranges::stable_sort(decodes, {}, [&](const Sequence* s) {
-      const bool in_time = plans_ - s->last_decode <= kMostTurns;
-      return std::tuple(in_time, in_time && !shares_.alone() ? s->tenant->counter : 0, s->last_decode);
-    });
-    double units = 0;
-    const auto beyond = std::ranges::find_if(
-        decodes, [&](const Sequence* s) { return (units += units_of(*s)) > most && s != decodes[0]; });
-    decodes.erase(beyond, decodes.end());
-    std::ranges::sort(decodes, {}, &Sequence::id);  // older ones get blocks of younger ones
+    // Half of the room is for those that have waited longest, the other half goes by tenant.
+    std::ranges::stable_sort(decodes, {}, &Sequence::last_completed);
+    double waited = 0;
+    const auto rest = std::ranges::find_if(
+        decodes, [&](const Sequence* s) { return (waited += units_of(*s)) > most / 2 && s != decodes[0]; });
+    if (!shares_.alone()) {
+      std::ranges::stable_sort(rest, decodes.end(), {}, [](const Sequence* s) { return s->tenant->counter; });
+    }
   }
+  double units = 0;
   for (Sequence* const s : decodes) {
+    if (units > 0 && units + units_of(*s) > most) break;
     if (s->phase == SequencePhase::kQueued) continue;  // preempted for one before it
     if (!ReserveFor(*s, static_cast<int>(s->tokens.size()), only, *plan)) continue;
     plan->push_back({s, s->ready(), 1, true});
-    s->last_decode = plans_;
+    units += units_of(*s);
   }
 }
 
@@ -441,6 +439,7 @@ void Scheduler::Commit(const PlannedChunk& chunk) {
        cache_->Commit(s.lease, {s.tokens.data(), static_cast<size_t>(to)}, s.computing > 0 ? kByStep : kNo))
     CountWritten(s, run);
   s.write_mark = std::max(s.write_mark, to / cache_->block_tokens() * cache_->block_tokens());
+  if (chunk.completes) s.last_completed = plans_;
   if (s.tenant != nullptr) shares_.Charge(s.tenant, chunk.tokens);
   recomputed_tokens_ += static_cast<uint64_t>(std::max(0, std::min(to, s.high_water) - from));
   int news = std::max(0, std::min(to, s.prompt_tokens) - std::max(from, s.high_water));

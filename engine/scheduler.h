@@ -13,10 +13,11 @@
 // most twice as long for their sake. A tenant for whose sequence there is no place gets that of the tenant
 // that has most of them, while this one keeps at least as many in proportion to the weights.
 //
-// A tenant floods that has several times as many sequences as another one, or all of them. Then answers that
-// do not fit into the StepBudget take turns, by the counters of their tenants, but none waits for many steps.
-// And while the tenant with the lowest counter has a prompt to compute, two of three steps are for it alone,
-// so that a short prompt does not wait for the answers of the flood.
+// A tenant floods that has several times as many sequences as another one, or all of them. Then the answers
+// take turns that do not fit into the StepBudget: half of its room is for those that have waited longest, the
+// other half for those of the tenants with the lowest counters. And while the tenant with the lowest counter
+// has a prompt to compute, two of three steps are for it alone, so that a short prompt does not wait for the
+// answers of the flood. Such a step preempts no answer of others.
 //
 // Invariants
 //   1. A plan has at most step_tokens rows and at most one chunk per sequence. The blocks of every chunk are

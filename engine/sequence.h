@@ -70,7 +70,7 @@ struct Sequence {
   int until = 0;          // while kComputing: the tokens from it on may come from a lower tier
   int shared_blocks = 0;  // blocks that other sequences were expected to provide at its admission
   int high_water = 0;
-  uint64_t last_decode = 0;  // number of the last plan with a token of the answer
+  uint64_t last_completed = 0;  // number of the plan that computed all its tokens last
   int write_mark = 0;  // full blocks below it, and tokens taken from the cache: they are not written again
   PromptUsage usage;
   std::vector<PrefixCache::MissRun> misses;  // reasons of the prompt tokens from usage.total() on

@@ -82,7 +82,6 @@ Result<std::vector<RedisReply>> RedisNodes::CallNode(Node& node, std::span<const
     NoteFailure(node, replies.status(), began);
     return replies;
   }
-  if (std::ranges::none_of(*replies, SaysThatItFails)) NoteSuccess(node);
   MutexLock lock(node.mutex);
   node.idle.push_back(*std::move(connection));
   return replies;
@@ -238,8 +237,12 @@ Status RedisNodes::CallGroup(std::span<const Errand> group, std::span<const Comm
   most_bytes += sent.size() * kRedirectionBytes;
   Result<std::vector<RedisReply>> got = CallNode(node, sent, most_bytes, deadline, nanos);
   PREFIXD_RETURN_IF_ERROR(got.status());
-  if (std::ranges::any_of(*got, SaysThatItFails))
+  // A server that loads its data answers other questions, so they say nothing.
+  if (std::ranges::any_of(*got, SaysThatItFails)) {
     NoteFailure(node, Unavailable("it says that it cannot answer now"), began);
+  } else {
+    NoteSuccess(node);
+  }
   size_t at = 0;
   for (const Errand& errand : group) {
     RedisReply& reply = (*got)[at++];

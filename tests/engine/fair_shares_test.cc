@@ -200,6 +200,29 @@ TEST(FairScheduling, AnswersThatDoNotFitAStepTakeTurns) {
   EXPECT_EQ(world.LiveOf("flood"), 60);
 }
 
+TEST(FairScheduling, AnswersOfAFloodGoOnBesideATenantThatIsFarBehind) {
+  TimedWorld world(0.01, 0.001);
+  for (int i = 0; i < 52; ++i) world.AddOf("flood", 10, 400);
+  for (int i = 0; i < 200; ++i) world.CountedStep();
+  for (int i = 0; i < 12; ++i) world.AddOf("other", 10, 400);
+  for (int i = 0; i < 40; ++i) world.CountedStep();
+  const int turns = static_cast<int>(std::ceil(64 / std::floor(world.budget_.DecodeUnits())));
+  EXPECT_GE(turns, 2);
+  const int64_t flood = world.computed_["flood"], other = world.computed_["other"];
+  std::map<RequestId, int> waited;
+  for (int i = 0; i < 60; ++i) {
+    world.CountedStep();
+    for (const auto& sequence : world.scheduler_.running()) {
+      int& steps = waited[sequence->id];
+      steps = world.chunks_.contains(sequence->id) ? 0 : steps + 1;
+      EXPECT_LE(steps, 2 * turns + 2) << "steps without " << sequence->id;
+    }
+  }
+  EXPECT_EQ(waited.size(), 64u);
+  EXPECT_GT((world.computed_["other"] - other) * 52, (world.computed_["flood"] - flood) * 12 * 2)
+      << "each of its answers is twice as quick, or more";
+}
+
 TEST(FairScheduling, TenantsWithWorkGetTokensByWeight) {
   for (const double weight : {1.0, 3.0}) {
     FairWorld world(250, 64, {.max_sequences = 16, .step_tokens = 128});
