@@ -219,7 +219,6 @@ TEST(CommandLine, FaultsOfTheFileAreReported) {
   EXPECT_THAT(with("max-queue = [1, 2, 3]\n"), HasSubstr("takes one value"));
   EXPECT_THAT(with("model = [\"a\", \"b\"]\n"), HasSubstr("model takes one value"));
   EXPECT_THAT(with("chat-template = \"a#b\"\n"), HasSubstr("without '#'"));
-  EXPECT_THAT(with("remote-write-through = true\n"), HasSubstr("not implemented"));
   EXPECT_EQ(with("device-cache = \"4 GiB\"\nno-prefix-cache = true\n# rest\n"), "no fault");
   EXPECT_THAT(with("config = \"other.toml\"\n"), HasSubstr("cannot name another file"));
   EXPECT_THAT(Fault({"serve", "--model", "m", "--config", "/nowhere.toml"}),
