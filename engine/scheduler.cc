@@ -1,6 +1,7 @@
 #include "engine/scheduler.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <map>
 #include <span>
@@ -124,9 +125,11 @@ std::vector<PlannedChunk> Scheduler::PlanAhead(const StepBudget& budget,
     Sequence& next = **NextQueued();
     if (CanAdmit(next) || VictimFor(next) != nullptr) return {};
   }
-  double units = 0;
-  for (const auto& sequence : running_) units += budget.cost().Of(sequence->coming_ready(), 1);
-  if (units > DecodeUnits(budget)) return {};
+  if (const double most = DecodeUnits(budget); std::isfinite(most)) {
+    double units = 0;
+    for (const auto& sequence : running_) units += budget.cost().Of(sequence->coming_ready(), 1);
+    if (units > most) return {};
+  }
   std::vector<PlannedChunk> plan;
   for (const auto& sequence : running_) {
     Sequence& s = *sequence;
@@ -335,12 +338,14 @@ double Scheduler::LargestLoad() const {
 
 // Returns how many units the decodes of a step may have.
 double Scheduler::DecodeUnits(const StepBudget& budget) const {
+  const double most = budget.DecodeUnits();
+  if (std::isinf(most)) return most;  // as with one tenant: nothing is to be looked at
   const double largest = LargestLoad();
   const bool floods = std::ranges::any_of(
       running_, [&](const auto& sequence) { return largest >= kFlood * sequence->tenant->load(); });
   const bool alone = std::ranges::all_of(
       running_, [&](const auto& sequence) { return sequence->tenant == running_.front()->tenant; });
-  return floods || alone ? budget.DecodeUnits() : std::numeric_limits<double>::infinity();
+  return floods || alone ? most : std::numeric_limits<double>::infinity();
 }
 
 // Which tenant the step is for, if it is for one alone: the one with the lowest counter of those that can
