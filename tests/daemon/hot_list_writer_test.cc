@@ -3,28 +3,21 @@
 
 #include <gtest/gtest.h>
 
-#include <functional>
 #include <map>
 
+#include "tests/support/eventually.h"
 #include "tests/support/redis_server.h"
 
 namespace prefixd {
 namespace {
+
+using testing_support::Eventually;
 
 const SystemClock kClock;
 constexpr BlockKey kModel{.low = 7, .high = 9};
 constexpr int kBlock = 4;
 constexpr int64_t kSecond = 1'000'000'000;
 constexpr std::chrono::milliseconds kSoon{10};
-
-// Until it is true; a minute is more than any machine needs.
-bool Eventually(const std::function<bool()>& condition) {
-  for (int i = 0; i < 6000; ++i) {
-    if (condition()) return true;
-    std::this_thread::sleep_for(std::chrono::milliseconds(10));
-  }
-  return false;
-}
 
 BlockKeys KeysOf(TokenId token, int blocks) {
   BlockKeys keys(RootKey(kModel, ""), kBlock);

@@ -1,44 +1,25 @@
 // Leases of daemons that share a store: RemoteTiers against Debian's redis-server.
 #include <gtest/gtest.h>
 
-#include <atomic>
-#include <chrono>
-#include <functional>
 #include <memory>
-#include <thread>
 #include <vector>
 
 #include "daemon/remote_tier.h"
+#include "tests/support/eventually.h"
 #include "tests/support/redis_server.h"
+#include "tests/support/stepped_clock.h"
 
 namespace prefixd {
 namespace {
+
+using testing_support::Eventually;
+using testing_support::SteppedClock;
 
 const SystemClock kClock;
 constexpr int64_t kSecond = 1'000'000'000;
 constexpr double kSeconds = 600;  // that computing a prefix takes
 
 using enum RemoteLease;
-
-// A clock that several threads read.
-class SteppedClock final : public Clock {
- public:
-  int64_t NowNanos() const override { return nanos_; }
-  int64_t UnixSeconds() const override { return nanos_ / kSecond; }
-  void Advance(int64_t nanos) { nanos_ += nanos; }
-
- private:
-  std::atomic<int64_t> nanos_{kSecond};
-};
-
-// Until it is true; a minute is more than any machine needs.
-bool Eventually(const std::function<bool()>& condition) {
-  for (int i = 0; i < 6000; ++i) {
-    if (condition()) return true;
-    std::this_thread::sleep_for(std::chrono::milliseconds(10));
-  }
-  return false;
-}
 
 // The keys of a sequence.
 std::vector<BlockKey> Keys(uint64_t sequence, size_t blocks) {

@@ -2,46 +2,28 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
-#include <chrono>
-#include <functional>
 #include <set>
-#include <thread>
 
 #include "daemon/mirrored_store.h"
 #include "daemon/remote_tier.h"
 #include "storage/memory_store.h"
+#include "tests/support/eventually.h"
 #include "tests/support/redis_server.h"
+#include "tests/support/stepped_clock.h"
 
 namespace prefixd {
 namespace {
 
+using testing_support::Eventually;
+using testing_support::SteppedClock;
+
 const SystemClock kClock;
 constexpr int64_t kSecond = 1'000'000'000;
-
-// A clock that several threads read.
-class SteppedClock final : public Clock {
- public:
-  int64_t NowNanos() const override { return nanos_; }
-  int64_t UnixSeconds() const override { return nanos_ / kSecond; }
-  void Advance(int64_t nanos) { nanos_ += nanos; }
-
- private:
-  std::atomic<int64_t> nanos_{kSecond};
-};
 
 BlockKey Key(uint64_t n) { return {.low = n, .high = n}; }
 uint64_t Writes(const RemoteTier& tier, RemoteWrite result) {
   return tier.stats().writes[static_cast<size_t>(result)];
 }
-// Until it is true; a minute is more than any machine needs.
-bool Eventually(const std::function<bool()>& condition) {
-  for (int i = 0; i < 6000; ++i) {
-    if (condition()) return true;
-    std::this_thread::sleep_for(std::chrono::milliseconds(10));
-  }
-  return false;
-}
-
 class RemoteStoreTest : public testing::Test {
  protected:
   void SetUp() override {
