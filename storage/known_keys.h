@@ -1,7 +1,10 @@
 // KnownKeys: which keys a store is known to have, and not to have, for a while. It is bounded: what was noted
 // first is forgotten first. Not thread-safe.
 //
-// Invariant: `order_` has each key of `notes_` once; there are at most `capacity`.
+// Invariants
+//   1. `order_` has each key of `notes_` once; there are at most `capacity`.
+//   2. An answer of the store never replaces what was noted since the question was sent: one thread may
+//      write a record while another waits to hear that it is absent.
 #pragma once
 
 #include <cstddef>
@@ -20,15 +23,24 @@ class KnownKeys {
 
   explicit KnownKeys(size_t capacity) : capacity_(capacity) {}
 
-  // Times are nanoseconds of one clock.
+  // The number of notes until now.
+  uint64_t turn() const { return turn_; }
+  // What was done to the record. Times are nanoseconds of one clock.
   void Note(const BlockKey& key, bool present, int64_t until) {
     if (capacity_ == 0) return;
-    const auto [note, is_new] = notes_.insert_or_assign(key, Known{until, present});
+    const auto [note, is_new] = notes_.insert_or_assign(key, Known{until, ++turn_, present});
     if (!is_new) return;
     order_.push_back(key);
     if (order_.size() <= capacity_) return;
     notes_.erase(order_.front());
     order_.pop_front();
+  }
+  // What the store answered to a question that was sent at turn `asked`. False: something newer is known.
+  bool NoteAnswer(const BlockKey& key, bool present, int64_t until, uint64_t asked) {
+    const auto note = notes_.find(key);
+    if (note != notes_.end() && note->second.turn > asked) return false;
+    Note(key, present, until);
+    return true;
   }
   // Nothing: it is not known at that time.
   std::optional<bool> Find(const BlockKey& key, int64_t now) const {
@@ -42,11 +54,13 @@ class KnownKeys {
  private:
   struct Known {
     int64_t until;
+    uint64_t turn;
     bool present;
   };
   const size_t capacity_;
   std::unordered_map<BlockKey, Known> notes_;
   std::deque<BlockKey> order_;
+  uint64_t turn_ = 0;
 };
 
 }  // namespace prefixd

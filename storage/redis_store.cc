@@ -79,10 +79,23 @@ Result<RedisReply> RedisStore::CallOne(const Command& command, size_t most_bytes
 
 // --- What is known ---
 
+int64_t RedisStore::KnownUntil(bool present) const {
+  return options_.clock->NowNanos() + (present ? options_.present_nanos : options_.absent_nanos);
+}
+
 void RedisStore::Note(const BlockKey& key, bool present) {
-  const int64_t now = options_.clock->NowNanos();
   MutexLock lock(mutex_);
-  known_.Note(key, present, now + (present ? options_.present_nanos : options_.absent_nanos));
+  known_.Note(key, present, KnownUntil(present));
+}
+
+uint64_t RedisStore::Turn() const {
+  MutexLock lock(mutex_);
+  return known_.turn();
+}
+
+bool RedisStore::NoteAnswer(const BlockKey& key, bool present, uint64_t asked) {
+  MutexLock lock(mutex_);
+  return known_.NoteAnswer(key, present, KnownUntil(present), asked);
 }
 
 std::optional<bool> RedisStore::Knows(const BlockKey& key) const {
@@ -113,6 +126,7 @@ Status RedisStore::Find(std::span<const BlockKey> keys, FindAbsent absent) {
     std::vector<Command> commands;
     for (size_t i = at; i < end; ++i) names.push_back(Name(keys[i]));
     for (const std::string& name : names) commands.push_back({"EXISTS", name});
+    const uint64_t turn = Turn();
     PREFIXD_ASSIGN_OR_RETURN(const std::vector<RedisReply> replies,
                              Call(commands, kSmallReply, options_.find_nanos));
     for (size_t i = at; i < end; ++i) {
@@ -120,7 +134,7 @@ Status RedisStore::Find(std::span<const BlockKey> keys, FindAbsent absent) {
       if (reply.kind == RedisReply::Kind::kError) return ErrorOf(reply);
       if (reply.kind != RedisReply::Kind::kInteger && reply.kind != RedisReply::Kind::kNone)
         return WrongReply();
-      Note(keys[i], reply.integer > 0);
+      NoteAnswer(keys[i], reply.integer > 0, turn);
     }
     asked = end;
     part = std::min(part * 8, kLongestLook);
@@ -186,6 +200,7 @@ Result<std::vector<std::string>> RedisStore::GetHeads(std::span<const BlockKey> 
   std::vector<Command> commands;
   for (const BlockKey& key : keys) names.push_back(Name(key));
   for (const std::string& name : names) commands.push_back({"GETRANGE", name, "0", last});
+  const uint64_t turn = Turn();
   PREFIXD_ASSIGN_OR_RETURN(std::vector<RedisReply> replies,
                            Call(commands, keys.size() * (bytes + 64), NanosFor(keys.size() * bytes)));
   std::vector<std::string> heads(keys.size());
@@ -194,7 +209,7 @@ Result<std::vector<std::string>> RedisStore::GetHeads(std::span<const BlockKey> 
       return ErrorOf(replies[i]);
     if (replies[i].kind != RedisReply::Kind::kText) continue;
     heads[i] = std::move(replies[i].text);
-    Note(keys[i], !heads[i].empty());
+    NoteAnswer(keys[i], !heads[i].empty(), turn);
   }
   return heads;
 }
@@ -229,6 +244,7 @@ Result<std::string> RedisStore::Get(const BlockKey& key) {
   const auto get = [&](const Command& command) {
     return CallOne(command, options_.max_record_bytes + kSmallReply, NanosFor(options_.max_record_bytes));
   };
+  const uint64_t turn = Turn();
   Result<RedisReply> got = get({"GETRANGE", name, "0", last});
   // An empty record, or none.
   if (got.ok() && got->kind == RedisReply::Kind::kText && got->text.empty()) got = get({"GET", name});
@@ -239,12 +255,12 @@ Result<std::string> RedisStore::Get(const BlockKey& key) {
   RedisReply& reply = *got;
   if (reply.kind == RedisReply::Kind::kNil) {
     const bool was_known = Contains(key);
-    Note(key, false);
-    if (was_known && options_.on_drop) options_.on_drop(key, DropReason::kEvicted);
+    const bool is_absent = NoteAnswer(key, false, turn);
+    if (was_known && is_absent && options_.on_drop) options_.on_drop(key, DropReason::kEvicted);
     return NotFound("no record of block " + ToHex(key));
   }
   if (reply.kind != RedisReply::Kind::kText) return WrongReply();
-  Note(key, true);
+  NoteAnswer(key, true, turn);
   return std::move(reply.text);
 }
 

@@ -131,6 +131,10 @@ class RedisStore final : public BlockStore {
   }
   Result<RedisReply> CallOne(const Command& command, size_t most_bytes, int64_t nanos);
   void Note(const BlockKey& key, bool present);
+  uint64_t Turn() const;
+  // See KnownKeys::NoteAnswer.
+  bool NoteAnswer(const BlockKey& key, bool present, uint64_t asked);
+  int64_t KnownUntil(bool present) const;
   Status PutOne(const StoreEntry& entry);
   Status ScanServer(RedisNodes::Node& server, ScanState* scan);
   // Replaces `cursor`, which is "0" at the end. `keys`: those that no page had.

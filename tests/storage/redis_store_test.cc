@@ -337,5 +337,17 @@ TEST(KnownKeys, ForgetsWhatWasNotedFirst) {
   EXPECT_EQ(known.size(), 2u);
 }
 
+TEST(KnownKeys, AnAnswerNeverReplacesWhatIsNewer) {
+  KnownKeys known(2);
+  const uint64_t asked = known.turn();
+  known.Note({.low = 1}, true, 10);  // written meanwhile
+  EXPECT_FALSE(known.NoteAnswer({.low = 1}, false, 10, asked));
+  EXPECT_EQ(known.Find({.low = 1}, 0), true);
+  EXPECT_TRUE(known.NoteAnswer({.low = 1}, false, 10, known.turn()));
+  EXPECT_EQ(known.Find({.low = 1}, 0), false);
+  EXPECT_TRUE(known.NoteAnswer({.low = 2}, true, 10, asked)) << "nothing is known of it";
+  EXPECT_EQ(known.Find({.low = 2}, 0), true);
+}
+
 }  // namespace
 }  // namespace prefixd
