@@ -6,6 +6,7 @@
 #include <string_view>
 #include <utility>
 
+#include "base/utf8.h"
 #include "text/tokenizer/detokenizer.h"
 
 namespace prefixd {
@@ -13,8 +14,6 @@ namespace prefixd {
 namespace {
 
 using Control = Tokenizer::ControlToken;
-
-constexpr std::string_view kReplacement = "\xEF\xBF\xBD";  // U+FFFD
 
 // The beginning of an answer.
 struct Begin {
@@ -43,9 +42,12 @@ Begin CommonBegin(const Tokenizer& tokenizer, std::span<const TokenId> before,
     returned += piece.size();
     Detokenizer copy = stream;
     const std::string held = copy.Flush();
-    // What is held may be a part of a code point, and then it is U+FFFD only if nothing completes it.
-    if (!text.substr(returned).starts_with(held) || held.find(kReplacement) != std::string::npos) continue;
+    if (!text.substr(returned).starts_with(held)) continue;
     const size_t end = returned + held.size();
+    // What is held may be a part of a code point, and then it is U+FFFD only where nothing completes it:
+    // before a control token of the text.
+    const bool stays = control != controls.end() && control->begin == end;
+    if (held.find(kReplacementCharacter) != std::string::npos && !stays) continue;
     if (is_control ? end != control->end : control != controls.end() && end > control->begin) break;
     if (is_control) ++control;
     common = {answer.first(i + 1), end};

@@ -170,8 +170,12 @@ void PromptRecord::AddAnswer(const TextPiece& piece) {
 void PromptRecord::EndAnswer(const Tokenizer& tokenizer, std::span<const TokenId> prompt) {
   if (messages.size() > prompt_messages) EndMessage(calls_);
   if (!answer_ids_.empty()) answer_ids_.pop_back();
-  text.AppendText(DecodeAfter(tokenizer, prompt, answer_ids_));
-  for (const TokenId id : answer_ids_) tokens.Append(static_cast<uint32_t>(id));
+  // Not what the stream holds back at the end: the last token may have made another text of it.
+  Detokenizer stream(tokenizer, /*skip_special_tokens=*/false, PromptTail(tokenizer, prompt));
+  for (const TokenId id : answer_ids_) {
+    text.AppendText(stream.Push(id));
+    tokens.Append(static_cast<uint32_t>(id));
+  }
   std::vector<TokenId>().swap(answer_ids_);
   for (PrefixTrace* trace : {&contents, &text, &tokens}) trace->ShrinkToFit();
 }

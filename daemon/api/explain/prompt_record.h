@@ -72,7 +72,7 @@ struct PromptRecord {
   size_t prompt_messages = 0, prompt_tokens = 0;
   PrefixTrace contents;  // of each message: its role, the code points of its content, its end with its calls
   // Of the rendered prompt, then of the answer as it was generated, without its last token: no KV of that one
-  // was computed. Code points, and ids.
+  // was computed. Code points, as far as no last token changes them, and ids.
   PrefixTrace text, tokens;
 
   // What the engine and the comparison found.

@@ -11,6 +11,7 @@
 
 #include "base/check.h"
 #include "tests/daemon/api/api_fixture.h"
+#include "tests/daemon/api/golden_families.h"
 
 namespace prefixd::testing_support {
 
@@ -36,13 +37,31 @@ class ExplainTest : public ApiTest {
     return *std::move(parsed);
   }
 
+  // From here on, the tokenizer and the template of a family.
+  void Use(const Family& family) {
+    tokenizer_ = TokenizerOf(family);
+    chat_ = ChatOf(family);
+    api_.context.tokenizer = tokenizer_.get();
+    api_.context.chat_template = chat_.get();
+    api_.context.vocab_size = tokenizer_->vocab_size();
+    api_.context.eos = {tokenizer_->TokenToId(family.end).value()};
+  }
+
+  // The ids of a text that follows another.
+  std::vector<TokenId> IdsOf(std::string_view text) const {
+    Result<std::vector<TokenId>> ids = api_.context.tokenizer->Encode(
+        text, {.add_special_tokens = false, .parse_special = false, .start = TextStart::kWithin});
+    PREFIXD_CHECK(ids.ok()) << ids.status().ToString();
+    return *std::move(ids);
+  }
+
   // Posts a body and generates the answer. Returns the response.
   json::object Ask(const std::string& path, json::object body, std::string_view answer,
                    HttpHeaders headers = {}) {
     body["request_id"] = "r" + std::to_string(api_.engine.submitted());
     const auto exchange = api_.Request("POST", path, json::serialize(body), headers);
-    std::vector<TokenId> tokens = Bytes(answer);
-    tokens.push_back(kEndToken);
+    std::vector<TokenId> tokens = IdsOf(answer);
+    tokens.push_back(api_.context.eos.front());
     api_.engine.Generate(api_.engine.submitted() - 1, tokens, FinishReason::kStop);
     exchange->RunJobs();
     EXPECT_EQ(exchange->response.status, 200) << exchange->body();
@@ -62,6 +81,8 @@ class ExplainTest : public ApiTest {
   }
   static std::string IdOf(const json::object& response) { return Text(response.at("id")); }
 
+  std::unique_ptr<Tokenizer> tokenizer_;  // of Use
+  std::unique_ptr<ChatTemplate> chat_;
   const std::unique_ptr<ChatTemplate> template_;
   const ChatTemplate* const rewrites_;
 };
