@@ -80,6 +80,16 @@ void ReadLogprobs(RequestFields& fields, const ApiContext& context, GenerationRe
   if (included || top.value_or(0) > 0) generation->sampling.logprobs = static_cast<int>(top.value_or(0));
 }
 
+// Clients read a mode and a lifetime of what a response repeats.
+json::value ShownCacheOptions(const json::value* options) {
+  if (options == nullptr || !options->is_object()) return nullptr;
+  json::value repeated = Unmarked(*options);
+  json::object& shown = repeated.get_object();
+  for (const auto& [name, fallback] : {std::pair("mode", "implicit"), std::pair("ttl", "30m")})
+    if (json::value& value = shown[name]; value.is_null()) value = fallback;
+  return repeated;
+}
+
 // What a response repeats of its request.
 json::object Shown(RequestFields& fields, const ResponsesRequest& request) {
   const SamplingParams& sampling = request.chat.generation.sampling;
@@ -90,6 +100,7 @@ json::object Shown(RequestFields& fields, const ResponsesRequest& request) {
       {"parallel_tool_calls", true},
       {"previous_response_id", nullptr},
       {"prompt_cache_key", nullptr},
+      {"prompt_cache_retention", nullptr},
       {"reasoning", json::object{{"effort", nullptr}, {"summary", nullptr}}},
       {"temperature", static_cast<double>(sampling.temperature)},
       {"text", json::object{{"format", json::object{{"type", "text"}}}}},
@@ -103,6 +114,7 @@ json::object Shown(RequestFields& fields, const ResponsesRequest& request) {
     const json::value* value = fields.Find(name);
     shown.emplace(name, value == nullptr ? fallback : Unmarked(*value));
   }
+  shown.emplace("prompt_cache_options", ShownCacheOptions(fields.Find("prompt_cache_options")));
   shown.emplace("truncation", "disabled");
   shown.emplace("service_tier", "default");
   shown.emplace("background", false);
