@@ -17,11 +17,17 @@ bool SameMessages(const PromptRecord& now, const PromptRecord& before, const Len
   return common.contents == std::min(now.contents.size(), before.contents.size());
 }
 
-// The first difference of the contents. Where the one ends in a message, the other goes on in it.
+// The first difference of the contents. Where the one ends in a message, the other goes on in it; where both
+// end there, their calls differ.
 MessagePlace Edited(const PromptRecord& now, const PromptRecord& before, const Lengths& common) {
-  const MessagePlace here = now.PlaceInContents(common.contents);
+  MessagePlace here = now.PlaceInContents(common.contents);
   const MessagePlace there = before.PlaceInContents(common.contents);
-  return there.message < here.message ? there : here;
+  if (there.message < here.message) return there;
+  const auto ends = [&](const PromptRecord& record, const MessagePlace& place) {
+    return place.character == record.messages[place.message].length;
+  };
+  if (there.message == here.message && ends(now, here) && ends(before, there)) here.character.reset();
+  return here;
 }
 
 // Whether the message `place` begins in the text behind the first difference of the text.

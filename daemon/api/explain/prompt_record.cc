@@ -185,8 +185,8 @@ MessagePlace PromptRecord::PlaceInContents(size_t unit) const {
       std::ranges::find_if(messages, [&](const MessageMark& m) { return m.content > unit + 1; });
   const size_t index = std::max<ptrdiff_t>(next - messages.begin(), 1) - 1;
   const MessageMark& mark = messages[index];
-  MessagePlace place{.message = index, .character = 0};
-  if (unit >= mark.content) place.character = unit - mark.content;
+  MessagePlace place{.message = index, .character = {}};
+  if (unit >= mark.content) place.character = unit - mark.content;  // otherwise it is the role
   return place;
 }
 

@@ -171,6 +171,84 @@ void ExplainEditsTest::CheckEdits(const std::string& family, int rounds) {
 
 TEST_F(ExplainEditsTest, TheFirstDifferenceIsRightOnAllRoutes) { CheckEdits("bytes", 1000); }
 
+// A conversation with a call and its result, as a request of a route.
+json::object BodyWithCall(Route route, const std::string& name, const std::string& tier,
+                          const std::string& result) {
+  const json::object arguments = {{"tier", tier}};
+  const json::object user = {{"role", "user"}, {"content", "Which is full?"}};
+  const json::object says = {{"role", "assistant"}, {"content", "I look."}};
+  json::object body = {{"max_tokens", 100}};
+  if (route == Route::kChat) {
+    json::object calls = says;
+    calls["tool_calls"] = json::array{
+        json::object{{"id", "call_1"},
+                     {"type", "function"},
+                     {"function", json::object{{"name", name}, {"arguments", json::serialize(arguments)}}}}};
+    body["messages"] = json::array{
+        user, calls, json::object{{"role", "tool"}, {"tool_call_id", "call_1"}, {"content", result}}};
+  } else if (route == Route::kResponses) {
+    body["input"] = json::array{
+        user, says,
+        json::object{{"type", "function_call"},
+                     {"call_id", "call_1"},
+                     {"name", name},
+                     {"arguments", json::serialize(arguments)}},
+        json::object{{"type", "function_call_output"}, {"call_id", "call_1"}, {"output", result}}};
+  } else {
+    const json::object text = {{"type", "text"}, {"text", "I look."}};
+    const json::object call = {{"type", "tool_use"}, {"id", "call_1"}, {"name", name}, {"input", arguments}};
+    const json::object answer = {{"type", "tool_result"}, {"tool_use_id", "call_1"}, {"content", result}};
+    body["messages"] = json::array{user, json::object{{"role", "assistant"}, {"content", {text, call}}},
+                                   json::object{{"role", "user"}, {"content", json::array{answer}}}};
+  }
+  return body;
+}
+
+TEST_F(ExplainEditsTest, OfACallOnlyTheMessageIsTold) {
+  const auto shows_calls = MakeTemplate(
+      "{{ m.content }}{% for c in m.tool_calls or [] %}{{ c.function.name }}{{ c.function.arguments }}"
+      "{% endfor %}");
+  api_.context.chat_template = shows_calls.get();
+  struct Case {
+    const char *name, *tier, *result;
+    json::value message, character;
+  };
+  const Case cases[] = {{"look", "disk", "It is full.", nullptr, nullptr},
+                        {"look", "host", "It is full.", 1, nullptr},
+                        {"read", "disk", "It is full.", 1, nullptr},
+                        {"look", "disk", "It is free.", 2, 7}};
+  for (const Route route : {Route::kChat, Route::kResponses, Route::kMessages}) {
+    for (const Case& one : cases) {
+      json::object body = BodyWithCall(route, "look", "disk", "It is full.");
+      body["cache_salt"] = PathOf(route);
+      Ask(PathOf(route), body, "yes");
+      body = BodyWithCall(route, one.name, one.tier, one.result);
+      body["cache_salt"] = PathOf(route);
+      const json::object told = Explain(IdOf(Ask(PathOf(route), body, "yes")));
+      const std::string what = PathOf(route) + json::serialize(told);
+      EXPECT_EQ(At(told, "/comparison/change"), one.message.is_null() ? "none" : "message") << what;
+      EXPECT_EQ(At(told, "/comparison/message"), one.message) << what;
+      EXPECT_EQ(At(told, "/comparison/character"), one.character) << what;
+    }
+  }
+}
+
+TEST_F(ExplainEditsTest, OfARoleOnlyTheMessageIsTold) {
+  for (const Route route : {Route::kChat, Route::kResponses}) {
+    const auto ask = [&](const char* role) {
+      json::object body = BodyOf(route, {{"user", "one"}, {role, "two"}, {"user", "three"}});
+      body["cache_salt"] = PathOf(route);
+      return IdOf(Ask(PathOf(route), body, "yes"));
+    };
+    ask("user");
+    const json::object told = Explain(ask("developer"));
+    const std::string what = PathOf(route) + json::serialize(told);
+    EXPECT_EQ(At(told, "/comparison/change"), "message") << what;
+    EXPECT_EQ(At(told, "/comparison/message"), json::value(1)) << what;
+    EXPECT_TRUE(At(told, "/comparison/character").is_null()) << what;
+  }
+}
+
 // Their tokens end within words, and an edit changes ids before it.
 TEST_F(ExplainEditsTest, TheFirstDifferenceIsRightWithTheTokenizersOfTheReferenceData) {
   PREFIXD_NEED_SHARED("golden/tokenizers");
