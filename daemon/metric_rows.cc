@@ -2,7 +2,10 @@
 
 #include <array>
 #include <numeric>
+#include <span>
 #include <vector>
+
+#include "daemon/api/tier_names.h"
 
 namespace prefixd {
 namespace {
@@ -12,12 +15,8 @@ using Row = MetricRow;
 constexpr auto kCounter = Row::kCounter;
 constexpr auto kGauge = Row::kGauge;
 
-constexpr std::string_view kSourceNames[kTokenSources] = {"computed", "device", "host",
-                                                          "disk",     "shared", "remote"};
 constexpr std::string_view kWriteNames[kWriteKinds] = {"prompt", "answer", "again"};
 constexpr std::string_view kUnansweredNames[] = {"prompt", "generated"};
-constexpr std::string_view kTierNames[] = {"device", "host", "disk"};
-constexpr std::string_view kStackNames[kTiers] = {"device", "host", "disk", "remote"};
 constexpr std::string_view kStateNames[] = {"free", "cached", "leased"};
 constexpr std::string_view kVerifyNames[] = {"tokens",     "checksum",  "fingerprint", "short",
                                              "decompress", "nonfinite", "store"};
@@ -43,8 +42,8 @@ constexpr LabelSet kRate = {"limit", kRateNames};
 constexpr LabelSet kSource = {"source", kSourceNames};
 constexpr LabelSet kWrite = {"part", kWriteNames};
 constexpr LabelSet kUnanswered = {"kind", kUnansweredNames};
-constexpr LabelSet kTier = {"tier", kTierNames};
-constexpr LabelSet kStack = {"tier", kStackNames};  // of what the remote tier has as well
+constexpr LabelSet kTier = {"tier", std::span(kTierNames).first<3>()};
+constexpr LabelSet kStack = {"tier", kTierNames};  // of what the remote tier has as well
 constexpr LabelSet kScale = {"scale", kScaleNames};
 constexpr LabelSet kState = {"state", kStateNames};
 constexpr LabelSet kVerifyKind = {"kind", kVerifyNames};

@@ -6,15 +6,13 @@
 #include <boost/json/value.hpp>
 
 #include "daemon/api/explain/miss_sentence.h"
+#include "daemon/api/tier_names.h"
 
 namespace prefixd {
 namespace {
 
 namespace json = boost::json;
 
-constexpr std::array<std::string_view, kTiers> kTierNames = {"device", "host", "disk", "remote"};
-constexpr std::array<std::string_view, kTokenSources> kSourceNames = {"computed", "device", "host",
-                                                                      "disk",     "shared", "remote"};
 constexpr std::array<std::string_view, kFinishReasons> kFinishNames = {"stop", "length", "cancelled",
                                                                        "error"};
 

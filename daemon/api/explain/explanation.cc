@@ -6,6 +6,7 @@
 #include "daemon/api/explain/miss_sentence.h"
 #include "daemon/api/explain/request_memory.h"
 #include "daemon/api/middleware.h"
+#include "daemon/api/tier_names.h"
 #include "daemon/http/error_response.h"
 
 namespace prefixd {
@@ -13,10 +14,6 @@ namespace prefixd {
 namespace {
 
 namespace json = boost::json;
-
-constexpr std::string_view kTierNames[kTiers] = {"device", "host", "disk", "remote"};
-constexpr std::string_view kSourceNames[kTokenSources] = {"computed", "device", "host",
-                                                          "disk",     "shared", "remote"};
 
 // The template or the tokenization of the conversation differs from what the earlier request left.
 bool Diverged(const PromptRecord& record) {
