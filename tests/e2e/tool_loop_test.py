@@ -4,6 +4,7 @@ chose between values."""
 
 import json
 
+import anthropic
 import openai
 import pytest
 
@@ -18,6 +19,7 @@ TOOLS = [{"type": "function", "function": {
             "number": {"type": "integer", "minimum": 0, "maximum": 9999},
             "part": {"anyOf": [{"type": "number", "minimum": 0, "maximum": 1}, {"type": "null"}]}}}}},
          {"type": "function", "function": {"name": "list_tiers"}}]
+NOTHING = {"type": "object", "properties": {}, "additionalProperties": False}
 # There is one way to call it.
 FORCED = [{"type": "function", "function": {
     "name": "read_block", "description": "Reads a block of the cache.", "parameters": {
@@ -49,12 +51,29 @@ def daemon(request, tmp_path_factory):
         yield started
 
 
+@pytest.fixture(scope="module")
+def without_tools():
+    """The template of the demo model shows no tools, and calls as the client spells them."""
+    with Daemon("--block-tokens", BLOCK) as started:
+        yield started
+
+
 @pytest.mark.parametrize("spelled", [lambda text: text, lambda text: json.dumps(json.loads(text), indent=1)],
                          ids=["as written", "as a client spells them"])
 @pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "read_block"}}],
                          ids=["required", "named"])
 @pytest.mark.parametrize("tools", [FORCED, TOOLS], ids=["forced", "chosen"])
 def test_each_turn_finds_what_came_before(daemon, tools, choice, spelled):
+    check_chats(daemon, tools, choice, spelled)
+
+
+@pytest.mark.parametrize("tools", [FORCED, TOOLS], ids=["forced", "chosen"])
+def test_each_turn_of_a_model_without_tools_finds_what_came_before(without_tools, tools):
+    check_chats(without_tools, tools, "required", lambda text: text)
+    check_messages(without_tools, tools)
+
+
+def check_chats(daemon, tools, choice, spelled):
     client = openai.OpenAI(base_url=daemon.url + "/v1", api_key="any", max_retries=0)
     salt = f"{len(tools)} {choice} {spelled('{}')!r} {spelled('[1]')!r}"  # a cache of its own
     messages = [{"role": "user", "content": "Which port does the cache use?"}]
@@ -76,3 +95,31 @@ def test_each_turn_finds_what_came_before(daemon, tools, choice, spelled):
         for call in message.tool_calls:
             messages.append({"role": "tool", "tool_call_id": call.id, "content": f"result {turn}"})
     assert reached > 400 and calls >= TURNS
+
+
+@pytest.mark.parametrize("tools", [FORCED, TOOLS], ids=["forced", "chosen"])
+def test_each_turn_of_messages_finds_what_came_before(daemon, tools):
+    check_messages(daemon, tools)
+
+
+def check_messages(daemon, tools):
+    """The client sends the arguments as an object, not as the text that the model wrote."""
+    client = anthropic.Anthropic(base_url=daemon.url, api_key="any", max_retries=0)
+    given = [{"name": tool["function"]["name"], "description": tool["function"].get("description", "a tool"),
+              "input_schema": tool["function"].get("parameters", NOTHING)} for tool in tools]
+    messages, reached = [{"role": "user", "content": "Which port does the cache use?"}], 0
+    for turn in range(TURNS):
+        answer = client.messages.create(
+            model="demo", messages=messages, tools=given, max_tokens=300,
+            tool_choice={"type": "any", "disable_parallel_tool_use": True},
+            extra_body={"temperature": 1, "seed": turn, "cache_salt": f"messages {len(tools)}"})
+        usage = answer.usage
+        assert usage.cache_read_input_tokens >= reached - BLOCK, (turn, usage, reached)
+        reached = (usage.input_tokens + usage.cache_read_input_tokens + usage.cache_creation_input_tokens +
+                   usage.output_tokens)
+        assert answer.stop_reason == "tool_use"
+        messages.append({"role": "assistant", "content": answer.content})
+        messages.append({"role": "user", "content": [
+            {"type": "tool_result", "tool_use_id": block.id, "content": f"result {turn}"}
+            for block in answer.content if block.type == "tool_use"]})
+    assert reached > 400

@@ -6,7 +6,7 @@
 #include "daemon/api/cache_request.h"
 #include "daemon/api/conversation.h"
 #include "daemon/api/prompt_marks.h"
-#include "daemon/api/verbatim_numbers.h"
+#include "text/jinja/template.h"
 
 namespace prefixd {
 
@@ -134,7 +134,10 @@ Problem AddAssistantBlock(const json::value& value, const std::string& place, Co
     if (auto error = ReadText(*block.object, "name", place, &text)) return error;
     const json::value* input = block.object->if_contains("input");
     if (input == nullptr || !input->is_object()) return Wrong(place + ".input", "an object is required.");
-    conversation->Call(*id, *text, json::value(json::serialize(Unmarked(*input))));
+    // With the spaces that models write: a template may show the text as it is.
+    const Result<std::string> arguments = jinja::JsonText(*input);
+    if (!arguments.ok()) return Wrong(place + ".input", arguments.status().message());
+    conversation->Call(*id, *text, json::value(*arguments));
     return std::nullopt;
   }
   if (auto error = ReadTextBlock(value, place, &text)) return error;
