@@ -6,12 +6,11 @@ import anthropic
 import openai
 import pytest
 
-from cache_usage_test import of_messages, of_openai, of_responses
+from conversation_routes import FIGURES, NAMES
 from daemon import Daemon
 from retention_test import PREWARMS
 
 BLOCK = 16
-NAMES = list(PREWARMS)
 CHATS = ["chat", "responses", "messages"]
 
 
@@ -30,16 +29,12 @@ def send(clients, name, text, **fields):
 
 def figures(name, answer):
     """The tokens of the prompt, those that were cached, and those that were written."""
-    of = {"responses": of_responses, "messages": of_messages}
-    return of.get(name, of_openai)(answer.usage)
+    return FIGURES[name](answer.usage)
 
 
 def explain(clients, name, answer):
-    of_openai_, of_anthropic = clients
-    options = {"params": {"response_id": answer.id}}
-    if name == "messages":
-        return of_anthropic.get("/v1/cache/explain", cast_to=object, options=options)
-    return of_openai_.get("/cache/explain", cast_to=object, options=options)
+    client, path = (clients[1], "/v1/cache/explain") if name == "messages" else (clients[0], "/cache/explain")
+    return client.get(path, cast_to=object, options={"params": {"response_id": answer.id}})
 
 
 @pytest.mark.parametrize("name", NAMES)
