@@ -9,6 +9,7 @@
 #include "daemon/api/choice_decoder.h"
 #include "tests/daemon/api/explain_fixture.h"
 #include "tests/support/shared_data.h"
+#include "text/output/tool_format.h"
 #include "text/tokenizer/detokenizer.h"
 
 namespace prefixd {
@@ -158,6 +159,73 @@ TEST_F(ReuseTest, WithoutReuseTheExplanationNamesEachDivergence) {
       messages.push_back(At(response, "/choices/0/message"));
     }
     EXPECT_GT(diverged, 5) << family.folder;
+  }
+}
+
+// A model may spell its calls in other ids than their text is encoded to, where no grammar forces them.
+class CallLoopTest : public ReuseTest {
+ protected:
+  struct Marks {
+    const char *folder, *begin, *end;
+  };
+  static constexpr Marks kMarks[] = {{"qwen2", "<|im_start|>", "<|im_end|>"},
+                                     {"llama3", "<|start_header_id|>", "<|eot_id|>"},
+                                     {"spm", "<s>", "</s>"}};
+
+  // Ten calls, each in ids of single characters. Returns how many turns did not find all.
+  int Loop(const Marks& marks, bool reuse) {
+    const std::string begin = marks.begin, end = marks.end;
+    const std::string chat =
+        "{% for t in tools or [] %}{{ t.function.name }}{% endfor %}{% for m in messages %}" + begin +
+        "{{ m.role }}\n{{ m.content or '' }}{% for c in m.tool_calls or [] %}<tool_call>\n{\"name\": \""
+        "{{ c.function.name }}\", \"arguments\": {{ c.function.arguments | tojson }}}\n</tool_call>"
+        "{% endfor %}" +
+        end + "{% endfor %}{% if add_generation_prompt %}" + begin + "assistant\n{% endif %}";
+    Begin({marks.folder, chat.c_str(), marks.end, /*marked=*/true});
+    api_.context.tool_format = FindToolFormat("hermes");
+    Prng prng(5);
+    json::array messages = {UserSays("Which tier is full?")};
+    size_t before = 0, found = 0;
+    int diverged = 0;
+    for (int turn = 0; turn < 10; ++turn) {
+      std::string word;
+      for (int i = 0; i < 12; ++i) word += static_cast<char>('a' + prng.Below(26));
+      Tokens ids;
+      const std::string call =
+          "<tool_call>\n{\"name\": \"note\", \"arguments\": {\"text\": \"the " + word + "\"}}\n</tool_call>";
+      for (const char c : call) ids.push_back(IdsOf(std::string(1, c)).back());
+      const json::object response =
+          Turn({{"messages", messages},
+                {"reuse_generated_ids", reuse},
+                {"tools", json::parse(R"([{"type":"function","function":{"name":"note"}}])")}},
+               ids, &found);
+      const std::string what = std::string(marks.folder) + std::to_string(turn) + json::serialize(response);
+      EXPECT_EQ(At(response, "/choices/0/finish_reason"), "tool_calls") << what;
+      if (turn > 0) {
+        const json::object told = Explain(IdOf(response));
+        const bool all = found >= before;
+        EXPECT_EQ(At(told, "/comparison/change"), all ? "none" : "tokenization") << json::serialize(told);
+        if (!all) {
+          EXPECT_EQ(At(told, "/comparison/message"), json::value(2 * turn - 1)) << json::serialize(told);
+          EXPECT_TRUE(At(told, "/comparison/in_answer").as_bool()) << json::serialize(told);
+        }
+        diverged += all ? 0 : 1;
+      }
+      before = said_.back().size();
+      messages.push_back(At(response, "/choices/0/message"));
+      messages.push_back(json::object{{"role", "tool"},
+                                      {"tool_call_id", At(messages.back(), "/tool_calls/0/id")},
+                                      {"content", "result " + std::to_string(turn)}});
+    }
+    return diverged;
+  }
+};
+
+TEST_F(CallLoopTest, EachTurnFindsAllBeforeTheLastResultOrIsExplained) {
+  PREFIXD_NEED_SHARED("golden/tokenizers");
+  for (const Marks& marks : kMarks) {
+    EXPECT_EQ(Loop(marks, /*reuse=*/true), 0) << marks.folder;
+    EXPECT_EQ(Loop(marks, /*reuse=*/false), 9) << marks.folder;
   }
 }
 
