@@ -20,12 +20,13 @@ MODES = [("wide", "light"), ("narrow", "dark")]
 __all__ = ["fixture_browser"]
 
 
-def keep_asking(daemon, key, stop, codes):
-    """Conversations that share system prompts, documents that many ask about, and prompts that come once."""
+def keep_asking(daemon, key, is_full, stop, codes):
+    """Conversations that share system prompts, documents that many ask about, and prompts that come once.
+    Once the tiers are full, they leave the processors to the page and to other tests."""
     draw = random.Random(key)
     systems = [tokens(64 + 32 * seed, seed) for seed in range(4)]
     turns = [list(system) for system in systems]
-    while not stop.is_set():
+    while not stop.wait(0.1 if is_full.is_set() else 0):
         kind = draw.random()
         if kind < 0.4:  # the next turn of a conversation
             at = draw.randrange(len(systems))
@@ -45,12 +46,12 @@ def keep_asking(daemon, key, stop, codes):
 def fixture_busy(tmp_path_factory):
     folder = tmp_path_factory.mktemp("busy")
     (folder / "keys").write_text("\n".join(KEYS) + "\n")
-    stop, codes = threading.Event(), set()
+    is_full, stop, codes = threading.Event(), threading.Event(), set()
     with RedisServer("--maxmemory", "64mb") as store, Daemon(
             "--admin-listen", "127.0.0.1:0", "--api-keys", folder / "keys", "--host-cache", "1MiB",
             "--disk-cache-dir", folder / "disk", "--disk-cache", "8MiB", "--disk-write-through",
             "--load-policy", "load", "--remote-cache", store.url, device_cache="2MiB") as daemon:
-        threads = [threading.Thread(target=keep_asking, args=(daemon, key, stop, codes))
+        threads = [threading.Thread(target=keep_asking, args=(daemon, key, is_full, stop, codes))
                    for key in KEYS for _ in range(2)]
         for thread in threads:
             thread.start()
@@ -62,6 +63,7 @@ def fixture_busy(tmp_path_factory):
                 wait_until(lambda tier=tier: count("prefixd_tier_evictions_total", "tier", tier) > 0,
                            f"evictions of {tier}")
             wait_until(lambda: count("prefixd_remote_writes_total", "result", "written") > 0, "remote writes")
+            is_full.set()
             wait_until(lambda: samples(daemon) >= 2, "samples of the last minutes, one every 5 seconds")
             yield daemon
         finally:

@@ -14,12 +14,14 @@ MOST_TOLD = 20  # failed tests whose lines are printed
 
 
 def what_failed(case):
-    """Returns lines: those in which pytest says what did not hold, or else the last of the output."""
+    """Returns lines: those in which pytest or GoogleTest says what did not hold, or its last ones."""
     notes = [case.find(kind) for kind in ("failure", "error", "system-out")]
     lines = [line for note in notes if note is not None for line in (note.text or "").splitlines()
              if line.strip()]
     of_pytest = [line for line in lines if line.startswith(("E  ", ">  "))]
-    return (of_pytest or lines)[-MOST_LINES:]
+    of_googletest = [line for i, line in enumerate(lines)
+                     if any(": Failure" in before for before in lines[max(i - 4, 0):i + 1])]
+    return (of_pytest or of_googletest or lines)[-MOST_LINES:]
 
 
 def main(result, totals):

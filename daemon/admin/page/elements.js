@@ -33,8 +33,8 @@ export function table(caption, columns, rows) {
   const head = columns.map(([title, number]) => make('th', {scope: 'col', class: number && 'number'}, title));
   const body = rows.map((row) => make('tr', {}, row.map((cell, i) => make(
       i === 0 ? 'th' : 'td', {scope: i === 0 ? 'row' : null, class: columns[i][1] && 'number'}, cell))));
-  return make('table', {}, make('caption', {}, caption), make('thead', {}, make('tr', {}, head)),
-              make('tbody', {}, body));
+  return make('table', {}, make('caption', {}, make('span', {}, caption)),
+              make('thead', {}, make('tr', {}, head)), make('tbody', {}, body));
 }
 
 // A part of the page that scrolls by itself when it is too large, also by keyboard.

@@ -49,7 +49,7 @@ export class Misses {
   constructor() {
     this.chart = new Figure('Misses over time as a table');
     this.legend = legend([]);
-    this.reasons = scrolls('Reasons', 'tall');
+    this.reasons = scrolls('Reasons', 'tall advice');
     this.summary = make('p', {class: 'big'});
     this.whatIf = make('div', {class: 'rates'});
     this.element = make(

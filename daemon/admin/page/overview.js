@@ -140,7 +140,7 @@ class Rate {
     const known = history.filter((each) => each !== null);
     const range = known.length === 0 && value === null ? 'nothing in the last minutes'
         : known.length === 0 ? 'too early for a chart'
-        : `from ${this.text(Math.min(...known))} to ${this.text(Math.max(...known))}`;
+        : `every 5 s: ${this.text(Math.min(...known))} to ${this.text(Math.max(...known))}`;
     say(this.range, range);
     this.figure.update(sparkline(history, `${this.title}: ${range}`), table(
         this.title, [['Until', false], [this.title, true]],
