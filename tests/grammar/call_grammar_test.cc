@@ -15,6 +15,7 @@
 #include "grammar/json_schema.h"
 #include "grammar/text_until.h"
 #include "tests/grammar/random_text.h"
+#include "tests/support/rounds.h"
 #include "text/jinja/template.h"
 #include "text/output/output_parser.h"
 
@@ -100,14 +101,15 @@ std::map<std::string, Grammar> SchemaGrammars() {
 TEST(CallGrammar, ItsTextsAreCallsInEveryFormat) {
   Prng prng(5);
   const std::map<std::string, Grammar> schemas = SchemaGrammars();
-  size_t formats = 0, several = 0;
+  size_t formats = 0;
+  int several = 0;
   for (const ToolFormat& format : ToolFormats()) {
     const CallWriting writing = WritingOf(format);
     ++formats;
     SCOPED_TRACE(std::string(format.name));
     const Result<Grammar> grammar = Compiled({.functions = Functions(), .writing = writing, .most_calls = 3});
     ASSERT_TRUE(grammar.ok()) << grammar.status().ToString();
-    for (int round = 0; round < 30; ++round) {
+    for (int round = 0; round < prefixd::testing_support::Rounds(30); ++round) {
       const std::string text = RandomText(*grammar, prng);
       if (text.empty()) continue;
       std::string rest;
@@ -124,7 +126,7 @@ TEST(CallGrammar, ItsTextsAreCallsInEveryFormat) {
     }
   }
   EXPECT_EQ(formats, ToolFormats().size());
-  EXPECT_GT(several, 30u);
+  EXPECT_GT(several, prefixd::testing_support::Rounds(30));
 }
 
 TEST(CallGrammar, OneCallIsOneCall) {
@@ -155,7 +157,7 @@ TEST(CallGrammar, TextMayComeBefore) {
     ASSERT_TRUE(grammar.ok()) << grammar.status().ToString();
     spec.optional = false;
     const Result<Grammar> forced = Compiled(spec);
-    for (int round = 0; round < 20; ++round) {
+    for (int round = 0; round < prefixd::testing_support::Rounds(20); ++round) {
       const std::string calls = RandomText(*forced, prng);
       if (calls.empty()) continue;
       EXPECT_TRUE(Matches(*grammar, calls)) << calls;

@@ -9,6 +9,7 @@
 #include "base/prng.h"
 #include "grammar/grammar.h"
 #include "grammar/regex.h"
+#include "tests/support/rounds.h"
 
 namespace prefixd::grammar {
 namespace {
@@ -26,8 +27,8 @@ ExprId RandomRepetition(Prng& prng, Expressions& to, int depth) {
 
 TEST(Matcher, CountsRepetitionsAsIfTheyWereWrittenOut) {
   Prng prng(7);
-  size_t compared = 0, ended = 0;
-  for (int round = 0; round < 150; ++round) {
+  int compared = 0, ended = 0;
+  for (int round = 0; round < testing_support::Rounds(150); ++round) {
     Expressions expressions;
     const RuleId root = expressions.AddRule("root");
     expressions.Define(root, RandomRepetition(prng, expressions, 1));
@@ -49,8 +50,8 @@ TEST(Matcher, CountsRepetitionsAsIfTheyWereWrittenOut) {
     ended += state.dead() ? 1 : 0;
     EXPECT_FALSE(state.dead() && written->Matches(text)) << text << " of round " << round;
   }
-  EXPECT_GT(compared, 5000u);
-  EXPECT_GT(ended, 10u);
+  EXPECT_GT(compared, testing_support::Rounds(5000));
+  EXPECT_GT(ended, testing_support::Rounds(10));
 }
 
 // Words of at most ten characters, with or without spaces between them: a text can be divided in thousands of

@@ -12,6 +12,7 @@
 #include "grammar/constraint.h"
 #include "grammar/json_text.h"
 #include "grammar/regex.h"
+#include "tests/support/rounds.h"
 
 namespace prefixd::grammar {
 namespace {
@@ -102,8 +103,8 @@ size_t CompareAlongWalk(Prng& prng, const Constraint& constraint, int steps) {
 
 TEST(TokenMasks, EqualTryingEveryTokenInRandomGrammars) {
   Prng prng(3);
-  size_t compiled = 0, compared = 0;
-  for (int round = 0; round < 400; ++round) {
+  int compiled = 0, compared = 0;
+  for (int round = 0; round < testing_support::Rounds(400); ++round) {
     Expressions expressions;
     for (int i = 0; i < 3; ++i) expressions.AddRule("r" + std::to_string(i));
     for (RuleId rule = 0; rule < 3; ++rule) expressions.Define(rule, RandomExpr(prng, expressions, 3));
@@ -112,11 +113,11 @@ TEST(TokenMasks, EqualTryingEveryTokenInRandomGrammars) {
     ++compiled;
     const Constraint constraint(
         *std::move(grammar), std::make_shared<const Vocabulary>(RandomVocabulary(prng, "abc", 40)), 1 << 20);
-    compared += CompareAlongWalk(prng, constraint, 12);
+    compared += static_cast<int>(CompareAlongWalk(prng, constraint, 12));
     if (HasFailure()) return;
   }
-  EXPECT_GT(compiled, 100u);
-  EXPECT_GT(compared, 500u);
+  EXPECT_GT(compiled, testing_support::Rounds(100));
+  EXPECT_GT(compared, testing_support::Rounds(500));
 }
 
 TEST(TokenMasks, EqualTryingEveryTokenInJson) {

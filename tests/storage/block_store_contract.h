@@ -18,6 +18,7 @@
 #include "base/mutex.h"
 #include "base/prng.h"
 #include "storage/block_store.h"
+#include "tests/support/rounds.h"
 
 namespace prefixd {
 
@@ -309,7 +310,7 @@ TEST_P(BlockStoreContract, DoesWhatTheModelDoes) {
       return home->Open([&](const BlockKey& key, DropReason) { EXPECT_EQ(model.erase(key), 1u); });
     };
     auto store = open();
-    for (int event = 0; event < 1500; ++event) {
+    for (int event = 0; event < testing_support::Rounds(1500); ++event) {
       const BlockKey key = Key(random.Below(200));
       const uint64_t dice = random.Below(100);
       if (dice < 50) {

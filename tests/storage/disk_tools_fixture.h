@@ -4,11 +4,12 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
-#include <iterator>
 #include <memory>
 #include <set>
+#include <sstream>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -78,8 +79,8 @@ class DiskToolsTest : public testing::Test {
     for (const auto& entry : fs::recursive_directory_iterator(path_)) {
       if (!entry.is_regular_file()) continue;
       std::ifstream file(entry.path(), std::ios::binary);
-      const std::string text{std::istreambuf_iterator<char>(file), {}};
-      if (text.find(bytes) != std::string::npos) return true;
+      const std::string text = (std::ostringstream() << file.rdbuf()).str();
+      if (::memmem(text.data(), text.size(), bytes.data(), bytes.size()) != nullptr) return true;
     }
     return false;
   }

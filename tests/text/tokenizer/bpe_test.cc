@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "base/prng.h"
+#include "tests/support/rounds.h"
 
 namespace prefixd {
 namespace {
@@ -50,7 +51,7 @@ Pairs RandomMerges(Prng& random, int alphabet, int merges) {
 
 TEST(MergeTable, EqualsTheQuadraticLoop) {
   Prng random(1);
-  for (int round = 0; round < 300; ++round) {
+  for (int round = 0; round < testing_support::Rounds(300); ++round) {
     const int alphabet = static_cast<int>(random.Between(1, 5));
     const Pairs pairs = RandomMerges(random, alphabet, static_cast<int>(random.Between(0, 60)));
     MergeTable table(pairs.size());
@@ -214,7 +215,7 @@ TEST(BpeModel, ThreadsShareOneModel) {
   spec.merges = {{"a", "b"}, {"b", "c"}, {"ab", "c"}};
   const BpeModel model(spec, /*byte_level=*/false);
   std::vector<std::string> words;
-  for (int i = 0; i < 2000; ++i) {
+  for (int i = 0; i < testing_support::Rounds(2000); ++i) {
     std::string& word = words.emplace_back();
     for (uint64_t n = random.Between(1, 6); n > 0; --n) word += "abcx"[random.Below(4)];
   }
