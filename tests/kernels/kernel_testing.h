@@ -19,6 +19,7 @@
 #include "kernels/host_memory.h"
 #include "kernels/numerics.h"
 #include "kernels/registry.h"
+#include "tests/support/rounds.h"
 
 namespace prefixd::kernel_testing {
 
@@ -50,10 +51,14 @@ inline std::string ParamName(const testing::TestParamInfo<std::tuple<std::string
   return std::get<0>(info.param) + "_threads" + std::to_string(std::get<1>(info.param));
 }
 
+inline const std::vector<int> kThreads =
+    testing_support::kSanitized ? std::vector{1, 3} : std::vector{1, 2, 3};
+
 // `avx512bf16` is `avx512` but for its products of bf16 weights, which gemm_test and dots_test compare.
-#define PREFIXD_FOR_FAST_BACKENDS(fixture)                                                                \
-  INSTANTIATE_TEST_SUITE_P(Cpu, fixture,                                                                  \
-                           testing::Combine(testing::Values("avx2", "avx512"), testing::Values(1, 2, 3)), \
+#define PREFIXD_FOR_FAST_BACKENDS(fixture)                                                           \
+  INSTANTIATE_TEST_SUITE_P(Cpu, fixture,                                                             \
+                           testing::Combine(testing::Values("avx2", "avx512"),                       \
+                                            testing::ValuesIn(::prefixd::kernel_testing::kThreads)), \
                            ::prefixd::kernel_testing::ParamName)
 
 // Returns mostly values around 1, and sometimes tiny, subnormal, zero or large ones.
