@@ -6,6 +6,7 @@
 
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/cancellation_signal.hpp>
+#include <boost/asio/dispatch.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
@@ -49,11 +50,12 @@ class Session final : public Connection, public std::enable_shared_from_this<Ses
 
   // Connection:
   void Wake() override {
-    asio::post(socket_.get_executor(), [self = shared_from_this()] { self->OnWake(); });
+    asio::dispatch(socket_.get_executor(), [self = shared_from_this()] { self->OnWake(); });
   }
   bool closing() const override { return server_->closing(); }
   void Post(std::function<void()> job) override {
-    asio::post(socket_.get_executor(), [job = std::move(job)] { RunAndCatch(job); });
+    asio::post(socket_.get_executor(),
+               [self = shared_from_this(), job = std::move(job)] { self->RunJob(job); });
   }
   std::function<void()> PostAfter(double seconds, std::function<void()> job) override;
   bool PostWork(std::function<void()> job) override {
@@ -66,6 +68,7 @@ class Session final : public Connection, public std::enable_shared_from_this<Ses
     ErrorCode error;
     size_t bytes = 0;
   };
+  enum class Sent : uint8_t { kAll, kPart, kLast };                   // kLast: all, and nothing follows
   enum class ReadResult { kRequest, kHeadOnly, kRejected, kClosed };  // kHeadOnly: the body was not read
 
   asio::awaitable<void> Run();
@@ -76,8 +79,10 @@ class Session final : public Connection, public std::enable_shared_from_this<Ses
   asio::awaitable<ReadResult> ReadBody();
   asio::awaitable<void> SendContinue();
   asio::awaitable<bool> SendResponse();  // true: the connection may carry another request
-  asio::awaitable<bool> SendPart(std::string_view bytes, ReaderDeadline* deadline);
-  bool GivesRoom(const ReaderDeadline& deadline);
+  Sent SendNow();
+  asio::awaitable<bool> SendRest();
+  void EndPart();
+  bool GivesRoom();
   void CountSlowReader(size_t sent_bytes);
   asio::awaitable<void> StopWatching();
   asio::awaitable<void> Linger();
@@ -98,6 +103,7 @@ class Session final : public Connection, public std::enable_shared_from_this<Ses
   void OnBytesWatched(ErrorCode error, size_t bytes);
   void StartDeadline(double seconds);
   void CancelDeadline();
+  void RunJob(const std::function<void()>& job);
   void OnWake();
   void CloseIfIdle();
   void Interrupt();
@@ -116,9 +122,15 @@ class Session final : public Connection, public std::enable_shared_from_this<Ses
   ByteBudget::Reservation body_bytes_;
   ApiError rejection_;
   std::shared_ptr<ResponseBuffer> response_;
-  uint64_t deadline_number_ = 0;  // counts deadlines, so that an expired one cannot end a later wait
+  std::optional<ReaderDeadline> pace_;  // of the client, with this response
+  OutgoingBytes part_;                  // of the response, that is being sent
+  size_t part_sent_ = 0;                // bytes of it
+  uint64_t deadline_number_ = 0;        // counts deadlines, so that an expired one cannot end a later wait
   bool timed_out_ = false;
-  bool writing_ = false;      // a part of the response
+  bool writing_ = false;      // the rest of a part, which the system did not take at once
+  bool starved_ = false;      // SendResponse waits for more of the response
+  bool in_job_ = false;       // of Post: what it writes is sent after it, together
+  bool woken_ = false;        // by the job
   bool idle_ = false;         // waits for the first byte of a request
   bool fresh_ = true;         // no byte has arrived yet
   bool last_chance_ = false;  // it is fresh, and must send its first byte within kFirstRequestSeconds

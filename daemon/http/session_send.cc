@@ -15,6 +15,9 @@ namespace prefixd {
 namespace {
 
 constexpr size_t kWriteBytes = Limit<size_t>("write-chunk");
+// A part up to this size, as of a stream, is sent without a deadline if the system takes it at once. Longer
+// ones wait for their turn among the connections.
+constexpr size_t kShortPart = 16 << 10;
 constexpr auto kEndCheckPeriod = std::chrono::seconds(1);
 // Most answers need no probe: a stream sends soon, and a short answer is there before.
 constexpr auto kHalfClosedCheckPeriod = std::chrono::milliseconds(50);
@@ -33,22 +36,22 @@ double Seconds(std::chrono::steady_clock::duration time) {
 asio::awaitable<bool> Session::SendResponse() {
   watch_stopped_ = false;
   if (!response_->ended()) WatchForDisconnect();
-  ReaderDeadline deadline(server_->options.reader_seconds, server_->options.reader_bytes_per_second);
+  pace_.emplace(server_->options.reader_seconds, server_->options.reader_bytes_per_second);
   bool failed = false;
   while (!failed) {
-    ErrorCode error;
-    OutgoingBytes taken = response_->TakeBytes(kWriteBytes);
-    if (!taken.bytes.empty()) {
-      failed = !co_await SendPart(taken.bytes, &deadline) || GivesRoom(deadline);
-      taken.owner = nullptr;
-      response_->MarkWritten(taken.bytes.size());
-    } else if (response_->drained()) {
-      break;
-    } else {
-      // Every change of the response posts a cancel of this wait to the strand, so no change is missed.
+    const Sent sent = SendNow();
+    if (sent == Sent::kLast) break;
+    if (sent == Sent::kAll) {
+      // Every change of the response calls OnWake on the strand, so no change is missed.
+      ErrorCode ignored;
+      starved_ = true;
       wake_.expires_at(Clock::time_point::max());
-      co_await wake_.async_wait(asio::redirect_error(asio::use_awaitable, error));
+      co_await wake_.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+      starved_ = false;
     }
+    if (part_.bytes.empty()) continue;
+    failed = !co_await SendRest() || GivesRoom();
+    EndPart();
   }
   co_await StopWatching();
   const bool another = response_->keep_alive() && !failed;
@@ -56,33 +59,53 @@ asio::awaitable<bool> Session::SendResponse() {
   co_return another;
 }
 
+// Sends what the response has now, as far as the system takes it at once. kPart: the rest of part_ is left.
+// It calls nothing of the producer, so that it may run within a call of Write.
+Session::Sent Session::SendNow() {
+  while (true) {
+    part_ = response_->TakeBytes(kWriteBytes);
+    part_sent_ = 0;
+    if (part_.bytes.empty()) return response_->drained() ? Sent::kLast : Sent::kAll;
+    if (part_.bytes.size() <= kShortPart) part_sent_ = stream_->WriteNow(part_.bytes);
+    if (part_sent_ < part_.bytes.size()) return Sent::kPart;
+    pace_->Record(part_.bytes.size(), 0);
+    EndPart();
+  }
+}
+
+// Nobody needs the bytes of part_ any more.
+void Session::EndPart() {
+  const size_t bytes = part_.bytes.size();
+  part_ = {};
+  response_->MarkWritten(bytes);
+}
+
 // Returns false when the client disconnected or was too slow, or the response was aborted. A cancel between
 // two writes has no effect, so the state is checked before each.
-asio::awaitable<bool> Session::SendPart(std::string_view bytes, ReaderDeadline* deadline) {
+asio::awaitable<bool> Session::SendRest() {
+  const std::string_view bytes = part_.bytes;
   ErrorCode error;
-  const double seconds = deadline->SecondsFor(bytes.size());
+  const double seconds = pace_->SecondsFor(bytes.size());
   const Clock::time_point begun = Clock::now();
   StartDeadline(std::max(seconds, 0.0));
   writing_ = true;
-  size_t sent = 0;
-  while (sent < bytes.size() && !error && !timed_out_ && !response_->aborted()) {
-    sent += co_await stream_->WriteSome(asio::buffer(bytes.substr(sent)), error);
+  while (part_sent_ < bytes.size() && !error && !timed_out_ && !response_->aborted()) {
+    part_sent_ += co_await stream_->WriteSome(asio::buffer(bytes.substr(part_sent_)), error);
   }
   writing_ = false;
   CancelDeadline();
-  deadline->Record(bytes.size(), Seconds(Clock::now() - begun));
-  if (sent < bytes.size() && timed_out_) {
-    CountSlowReader(deadline->taken() - bytes.size());
-  }
-  co_return sent == bytes.size();
+  const size_t sent_before = pace_->taken();
+  pace_->Record(bytes.size(), Seconds(Clock::now() - begun));
+  if (part_sent_ < bytes.size() && timed_out_) CountSlowReader(sent_before);
+  co_return part_sent_ == bytes.size();
 }
 
 // Whether to disconnect a client that reads a large answer slowly while others need its room.
-bool Session::GivesRoom(const ReaderDeadline& deadline) {
-  if (!deadline.SlowerThan(server_->options.busy_reader_bytes_per_second) || !response_->large() ||
+bool Session::GivesRoom() {
+  if (!pace_->SlowerThan(server_->options.busy_reader_bytes_per_second) || !response_->large() ||
       !server_->budget.NeedsRoom(Clock::now()))
     return false;
-  CountSlowReader(deadline.taken());
+  CountSlowReader(pace_->taken());
   return true;
 }
 
@@ -208,9 +231,30 @@ void Session::CancelDeadline() {
   deadline_.cancel();
 }
 
+void Session::RunJob(const std::function<void()>& job) {
+  in_job_ = true;
+  RunAndCatch(job);
+  in_job_ = false;
+  if (std::exchange(woken_, false)) OnWake();
+}
+
+// The response has changed. Sends what it has, while SendResponse waits for that: then a piece of a stream
+// takes no turn of the coroutine and no timer. Otherwise SendResponse goes on.
+//
 // Cancels the write of an aborted response, which must not wait for a client that does not read, nor hold its
 // bytes for a client that has disconnected.
 void Session::OnWake() {
+  if (in_job_) {
+    woken_ = true;
+    return;
+  }
+  if (std::exchange(starved_, false)) {
+    std::optional<Sent> sent;
+    RunAndCatch([&] { sent = SendNow(); });
+    if (!sent) response_->MarkDisconnected();
+    starved_ = sent == Sent::kAll;
+    if (starved_) return;
+  }
   wake_.cancel();
   if (!writing_ || !response_->aborted()) return;
   ErrorCode ignored;

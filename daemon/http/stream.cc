@@ -2,6 +2,7 @@
 
 #include <openssl/err.h>
 #include <openssl/ssl.h>
+#include <sys/socket.h>
 
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/ssl/context.hpp>
@@ -48,6 +49,7 @@ class TlsStream final : public Stream {
   Bytes WriteSome(asio::const_buffer from, ErrorCode& error) override {
     co_return co_await tls_.async_write_some(from, asio::redirect_error(asio::use_awaitable, error));
   }
+  size_t WriteNow(std::string_view) override { return 0; }
   asio::awaitable<void> Shutdown(ErrorCode& error) override {
     co_await tls_.async_shutdown(asio::redirect_error(asio::use_awaitable, error));
     co_await Stream::Shutdown(error);
@@ -68,6 +70,12 @@ Stream::Bytes Stream::ReadSome(asio::mutable_buffer into, ErrorCode& error) {
 
 Stream::Bytes Stream::WriteSome(asio::const_buffer from, ErrorCode& error) {
   co_return co_await socket.async_write_some(from, asio::redirect_error(asio::use_awaitable, error));
+}
+
+size_t Stream::WriteNow(std::string_view bytes) {
+  const ssize_t sent =
+      ::send(socket.native_handle(), bytes.data(), bytes.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+  return sent > 0 ? static_cast<size_t>(sent) : 0;
 }
 
 asio::awaitable<void> Stream::Shutdown(ErrorCode& error) {

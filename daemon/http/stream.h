@@ -9,6 +9,7 @@
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/generic/stream_protocol.hpp>
 #include <memory>
+#include <string_view>
 
 namespace prefixd {
 
@@ -30,6 +31,9 @@ class Stream {
   // Return how many bytes were read or written. At the end of what the peer sends, `error` is eof.
   virtual Bytes ReadSome(boost::asio::mutable_buffer into, ErrorCode& error);
   virtual Bytes WriteSome(boost::asio::const_buffer from, ErrorCode& error);
+  // Writes as many bytes as the system takes at once, and returns their number. 0 also where it fails, or
+  // where the stream cannot write without waiting (TLS): WriteSome of the rest waits, or says what is wrong.
+  virtual size_t WriteNow(std::string_view bytes);
   // Says that nothing follows. Through TLS it also waits for the peer to say so.
   virtual boost::asio::awaitable<void> Shutdown(ErrorCode& error);
 
