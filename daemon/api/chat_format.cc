@@ -28,7 +28,12 @@ class ChatFormat final : public ResponseFormat {
         include_usage_(request.include_usage),
         continuous_usage_(request.continuous_usage),
         token_ids_(request.return_token_ids),
-        function_call_(request.function_call) {}
+        function_call_(request.function_call) {
+    ObjectText chunk(&chunk_head_);
+    chunk.Members(Head("chat.completion.chunk"));
+    chunk.Key("choices");
+    chunk_head_.push_back('[');
+  }
 
   void AddPromptLogprobs(size_t, std::vector<GeneratedToken> logprobs) override {
     std::move(logprobs.begin(), logprobs.end(), std::back_inserter(prompt_logprobs_));
@@ -59,17 +64,13 @@ class ChatFormat final : public ResponseFormat {
   // The role, once for every choice. Clients join the chunks of a choice, and expect choice 0 first.
   std::string Opening(const TokenUsage& usage) override {
     std::string events;
-    for (int i = 0; i < choices_; ++i)
-      events += ChunkEvent(i, {{"role", "assistant"}, {"content", echo_}}, nullptr, nullptr, usage);
+    for (int i = 0; i < choices_; ++i) events += ChunkEvent(i, nullptr, nullptr, usage);
     return events;
   }
 
   std::string Chunk(int choice, const TextPiece& piece, bool, const ChoiceFinish* end,
                     const TokenUsage& usage) override {
-    json::object delta;
-    if (!piece.text.empty()) delta.emplace("content", piece.text);
-    for (const OutputEvent& event : piece.events) AddDelta(event, &delta);
-    return ChunkEvent(choice, delta, &piece, end, usage);
+    return ChunkEvent(choice, &piece, end, usage);
   }
 
   std::string Ending(const TokenUsage& usage) override {
@@ -90,21 +91,21 @@ class ChatFormat final : public ResponseFormat {
   }
 
   // `piece` is null for an opening chunk. The first of those has the ids of the prompt.
-  std::string ChunkEvent(int index, const json::object& delta, const TextPiece* piece,
-                         const ChoiceFinish* end, const TokenUsage& usage) const {
-    std::string text(kSseData);
-    if (piece != nullptr) text.reserve(LogprobsBytes(*piece));
-    ObjectText body(&text);
-    body.Members(Head("chat.completion.chunk"));
-    body.Key("choices");
-    text.push_back('[');
+  std::string ChunkEvent(int index, const TextPiece* piece, const ChoiceFinish* end,
+                         const TokenUsage& usage) const {
+    constexpr size_t kShortChunk = 256;  // what a chunk has besides its head, mostly
+    std::string text;
+    text.reserve(chunk_head_.size() + kShortChunk + (piece == nullptr ? 0 : LogprobsBytes(*piece)));
+    text.append(kSseData);
+    ObjectText body(chunk_head_, &text);
     ObjectText choice(&text);
-    choice.Members({{"index", index}, {"delta", delta}});
+    choice.Key("index");
+    text.append(std::to_string(index));
+    choice.Key("delta");
+    AppendDelta(piece, &text);
     choice.Key("logprobs");
     AppendLogprobs(piece == nullptr || piece->tokens.empty() ? nullptr : &piece->tokens, &text);
-    choice.Member("finish_reason",
-                  end == nullptr ? json::value(nullptr) : json::value(std::string(end->finish_reason)));
-    if (end != nullptr) choice.Member("stop_reason", StopReasonJson(*end));
+    AppendFinish(end, &choice, &text);
     if (token_ids_ && piece != nullptr) choice.Member("token_ids", TokenIdsJson(piece->tokens));
     choice.End();
     text.push_back(']');
@@ -121,21 +122,33 @@ class ChatFormat final : public ResponseFormat {
     choice.Members({{"index", index}, {"message", Message(piece)}});
     choice.Key("logprobs");
     AppendLogprobs(&piece.tokens, out);
-    choice.Members({{"finish_reason", std::string(end.finish_reason)}, {"stop_reason", StopReasonJson(end)}});
+    AppendFinish(&end, &choice, out);
     if (token_ids_) choice.Member("token_ids", TokenIdsJson(piece.tokens));
     choice.End();
   }
 
-  // A delta of a stream. A piece has one event.
-  void AddDelta(const OutputEvent& event, json::object* delta) const {
+  // A delta of a stream: a piece has a text or one event. That of an opening chunk has the role.
+  void AppendDelta(const TextPiece* piece, std::string* out) const {
+    ObjectText delta(out);
+    if (piece == nullptr) {
+      delta.Text("role", "assistant");
+      delta.Text("content", echo_);
+    } else {
+      if (!piece->text.empty()) delta.Text("content", piece->text);
+      for (const OutputEvent& event : piece->events) AddDelta(event, &delta);
+    }
+    delta.End();
+  }
+
+  void AddDelta(const OutputEvent& event, ObjectText* delta) const {
     using Kind = OutputEvent::Kind;
-    if (event.kind == Kind::kContent) delta->emplace("content", event.text);
-    if (event.kind == Kind::kReasoning) delta->emplace("reasoning_content", event.text);
+    if (event.kind == Kind::kContent) delta->Text("content", event.text);
+    if (event.kind == Kind::kReasoning) delta->Text("reasoning_content", event.text);
     if (event.kind != Kind::kCall && event.kind != Kind::kArguments) return;
     json::object function = {{"arguments", event.kind == Kind::kArguments ? event.text : ""}};
     if (event.kind == Kind::kCall) function.emplace("name", event.text);
     if (function_call_) {
-      delta->emplace("function_call", std::move(function));
+      delta->Member("function_call", std::move(function));
       return;
     }
     json::object call = {{"index", event.call}};
@@ -144,7 +157,7 @@ class ChatFormat final : public ResponseFormat {
       call.emplace("type", "function");
     }
     call.emplace("function", std::move(function));
-    delta->emplace("tool_calls", json::array{std::move(call)});
+    delta->Member("tool_calls", json::array{std::move(call)});
   }
 
   // The message of a whole answer. Without a text beside calls, the content is null.
@@ -201,6 +214,7 @@ class ChatFormat final : public ResponseFormat {
   const int choices_, prompt_top_;
   const bool logprobs_, include_usage_, continuous_usage_, token_ids_;
   const bool function_call_;  // a call has the older form
+  std::string chunk_head_;    // the members that all chunks begin with
   std::vector<GeneratedToken> prompt_logprobs_;
 };
 

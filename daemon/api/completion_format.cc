@@ -30,7 +30,12 @@ class CompletionFormat final : public ResponseFormat {
         skip_special_(request.skip_special_tokens),
         include_usage_(request.include_usage),
         continuous_usage_(request.continuous_usage),
-        token_ids_(request.return_token_ids) {}
+        token_ids_(request.return_token_ids) {
+    ObjectText chunk(&chunk_head_);
+    chunk.Members(Head());
+    chunk.Key("choices");
+    chunk_head_.push_back('[');
+  }
 
   void AddPromptLogprobs(size_t prompt, std::vector<GeneratedToken> logprobs) override {
     if (prompt_logprobs_.size() <= prompt) prompt_logprobs_.resize(prompt + 1);
@@ -59,12 +64,11 @@ class CompletionFormat final : public ResponseFormat {
 
   std::string Chunk(int choice, const TextPiece& piece, bool first, const ChoiceFinish* end,
                     const TokenUsage& usage) override {
-    std::string text(kSseData);
-    text.reserve(LogprobsBytes(piece));
-    ObjectText body(&text);
-    body.Members(Head());
-    body.Key("choices");
-    text.push_back('[');
+    constexpr size_t kShortChunk = 256;  // what a chunk has besides its head, mostly
+    std::string text;
+    text.reserve(chunk_head_.size() + kShortChunk + LogprobsBytes(piece));
+    text.append(kSseData);
+    ObjectText body(chunk_head_, &text);
     AppendChoice(choice, piece, first, end, &text);
     text.push_back(']');
     if (include_usage_ || continuous_usage_)
@@ -95,12 +99,12 @@ class CompletionFormat final : public ResponseFormat {
     const size_t prompt = static_cast<size_t>(index / n_);
     const bool echoed = first && !echoes_.empty();
     ObjectText choice(out);
-    choice.Members({{"index", index}, {"text", echoed ? echoes_[prompt].text + piece.text : piece.text}});
+    choice.Key("index");
+    out->append(std::to_string(index));
+    choice.Text("text", echoed ? echoes_[prompt].text + piece.text : piece.text);
     choice.Key("logprobs");
     AppendLogprobs(prompt, echoed, piece.tokens, out);
-    choice.Member("finish_reason",
-                  end == nullptr ? json::value(nullptr) : json::value(std::string(end->finish_reason)));
-    if (end != nullptr) choice.Member("stop_reason", StopReasonJson(*end));
+    AppendFinish(end, &choice, out);
     if (token_ids_) choice.Member("token_ids", TokenIdsJson(piece.tokens));
     if (token_ids_ && first) choice.Member("prompt_token_ids", IdsJson(ids_[prompt]));
     if (prompt_top_ >= 0)
@@ -223,6 +227,7 @@ class CompletionFormat final : public ResponseFormat {
   const std::vector<EchoText> echoes_;
   const int n_, top_, prompt_top_;
   const bool skip_special_, include_usage_, continuous_usage_, token_ids_;
+  std::string chunk_head_;                                    // the members that all chunks begin with
   std::vector<std::vector<GeneratedToken>> prompt_logprobs_;  // by prompt
 };
 

@@ -74,10 +74,7 @@ namespace {
 // Without the brace at the end: a token at the top level has more members.
 void AppendEntry(TokenId id, float logprob, const TokenNames& names, std::string* out) {
   ObjectText entry(out);
-  entry.Key("token");
-  out->push_back('"');
-  AppendEscaped(names.Text(id), out);
-  out->push_back('"');
+  entry.Text("token", names.Text(id));
   entry.Member("logprob", LogprobJson(logprob));
   entry.Key("bytes");
   names.AppendBytes(id, out);
@@ -141,6 +138,13 @@ void ObjectText::Key(std::string_view name) {
   out_->append("\":");
 }
 
+void ObjectText::Text(std::string_view name, std::string_view text) {
+  Key(name);
+  out_->push_back('"');
+  AppendEscaped(text, out_);
+  out_->push_back('"');
+}
+
 void ObjectText::Member(std::string_view name, const json::value& value) {
   Key(name);
   out_->append(json::serialize(value));
@@ -148,6 +152,16 @@ void ObjectText::Member(std::string_view name, const json::value& value) {
 
 void ObjectText::Members(const json::object& members) {
   for (const auto& [name, value] : members) Member(name, value);
+}
+
+void AppendFinish(const ChoiceFinish* end, ObjectText* choice, std::string* out) {
+  if (end == nullptr) {
+    choice->Key("finish_reason");
+    out->append("null");
+    return;
+  }
+  choice->Text("finish_reason", end->finish_reason);
+  choice->Member("stop_reason", StopReasonJson(*end));
 }
 
 size_t LogprobTextBytes(const Tokenizer& tokenizer, TokenId id) {

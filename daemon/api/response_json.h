@@ -32,12 +32,15 @@ void AppendLogprobEntries(const std::vector<TextToken>& tokens, const TokenNames
 boost::json::array PromptLogprobsJson(const std::vector<GeneratedToken>& logprobs, int top,
                                       const Tokenizer& tokenizer);
 
-// Appends the members of a JSON object to a text. Long members are appended by the caller after Key, so that
-// no JSON value of them is made.
+// Appends the members of a JSON object to a text. Long members, and those of every chunk of a stream, are
+// appended by the caller after Key, so that no JSON value of them is made.
 class ObjectText {
  public:
   explicit ObjectText(std::string* out) : out_(out) { out_->push_back('{'); }
+  // Goes on with an object of which `begun` has the first members.
+  ObjectText(std::string_view begun, std::string* out) : out_(out), first_(false) { out_->append(begun); }
   void Key(std::string_view name);
+  void Text(std::string_view name, std::string_view text);
   void Member(std::string_view name, const boost::json::value& value);
   void Members(const boost::json::object& members);
   void End() { out_->push_back('}'); }
@@ -46,6 +49,9 @@ class ObjectText {
   std::string* const out_;
   bool first_ = true;
 };
+
+// Appends why a choice has ended: null without an end, for a chunk that is not its last.
+void AppendFinish(const ChoiceFinish* end, ObjectText* choice, std::string* out);
 
 // The most that one generated log probability takes while it is formatted: its text, for which the caller
 // makes room at once, and what a completion needs to give every token of a position its own name.
