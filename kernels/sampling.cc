@@ -1,6 +1,9 @@
 #include "kernels/sampling.h"
 
+#include <emmintrin.h>
+
 #include <algorithm>
+#include <bit>
 #include <functional>
 #include <limits>
 #include <utility>
@@ -19,6 +22,18 @@ constexpr float kLowest = -std::numeric_limits<float>::infinity();
 constexpr float kHeavy = 0x1.0p-12f;
 // WeightOf may round so that a larger logit has a weight that is smaller by this factor, or less.
 constexpr float kMargin = 1 - 1e-4f;
+
+// Bit i: weights[i] >= least, of kAtOnce weights. Most are 0, so that few tokens are looked at one by one.
+// Every machine has these instructions.
+constexpr size_t kAtOnce = 16;
+uint32_t AtLeast(const float* weights, float least) {
+  const __m128 bound = _mm_set1_ps(least);
+  const auto four = [&](size_t first) {
+    return static_cast<uint32_t>(_mm_movemask_ps(_mm_cmpge_ps(_mm_loadu_ps(weights + first), bound)))
+           << first;
+  };
+  return four(0) | four(4) | four(8) | four(12);
+}
 
 }  // namespace
 
@@ -157,12 +172,11 @@ class TokenDraw {
   // Adds the tokens of a block with a weight of at least `least` to the candidates. Returns the new number of
   // candidates. Requires least > 0 and HasRoom(candidates).
   size_t AddBlock(const float* weights, size_t first, float least, size_t candidates) {
-    Candidate* const room = scratch_.kept_;
-    const size_t count = CountFrom(first);
-    for (size_t j = 0; j < count; ++j) {
-      const float weight = weights[j];
-      room[candidates] = {KeyOf(logits_[first + j]), static_cast<TokenId>(first + j), weight};
-      candidates += weight >= least ? 1 : 0;
+    for (size_t from = 0; from < kSampleBlock; from += kAtOnce) {
+      for (uint32_t heavy = AtLeast(weights + from, least); heavy != 0; heavy &= heavy - 1) {
+        const size_t j = from + static_cast<size_t>(std::countr_zero(heavy)), id = first + j;
+        scratch_.kept_[candidates++] = {KeyOf(logits_[id]), static_cast<TokenId>(id), weights[j]};
+      }
     }
     return candidates;
   }
@@ -209,7 +223,8 @@ class TokenDraw {
     if (KeepHeavy(&total)) {
       for (const Candidate& c : kept_) heavy += c.weight >= kHeavy ? FixedPoint(c.weight) : 0;
       const uint64_t wanted = SumForTopP(params_.top_p, total);
-      if (heavy >= wanted && KeepLikeliest(wanted, FixedWeight())) return true;  // no lighter token is kept
+      // No lighter token is kept. A race of all rules out most blocks, so it is faster than one of many.
+      if (heavy >= wanted && KeepLikeliest(wanted, FixedWeight())) return kept_.size() <= Blocks();
     }
     KeepTopPByVisits();
     return false;

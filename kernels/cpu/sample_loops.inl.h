@@ -20,9 +20,11 @@ void LargestLogits(const float* logits, size_t n, float* largest) {
 }
 
 // sampling::WeightOf of (logit - largest) / temperature.
-void SetWeights(const float* logits, size_t n, float largest, float temperature, float* weights) {
+template <bool kDivides>
+void SetWeightsOf(const float* logits, size_t n, float largest, float temperature, float* weights) {
   for (size_t i = 0; i < n; ++i) {
-    const float from = (logits[i] - largest) / temperature;
+    const float above = logits[i] - largest;
+    const float from = kDivides ? above / temperature : above;
     const float bounded = from >= -87.0f ? from : -87.0f;
     const float x = bounded <= 0.0f ? bounded : 0.0f;
     const float shifted = x * 1.44269504088896341f + 12582912.0f;
@@ -39,6 +41,15 @@ void SetWeights(const float* logits, size_t n, float largest, float temperature,
     const int32_t exponent = static_cast<int32_t>(n_float) + 127;
     const float result = p * __builtin_bit_cast(float, exponent << 23);
     weights[i] = from == x ? result : 0.0f;
+  }
+}
+
+// A division by 1 changes nothing and takes time.
+void SetWeights(const float* logits, size_t n, float largest, float temperature, float* weights) {
+  if (temperature == 1.0f) {
+    SetWeightsOf<false>(logits, n, largest, temperature, weights);
+  } else {
+    SetWeightsOf<true>(logits, n, largest, temperature, weights);
   }
 }
 
