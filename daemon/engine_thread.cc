@@ -22,7 +22,8 @@ EngineThread::~EngineThread() {
 
 void EngineThread::Run() {
   while (!stop_.load(std::memory_order_relaxed)) {
-    if (!engine_->Advance()) engine_->WaitForWork(kIdleTick);
+    engine_->Advance();
+    engine_->WaitForWork(kIdleTick);
   }
 }
 

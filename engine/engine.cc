@@ -21,9 +21,7 @@
 
 namespace prefixd {
 namespace {
-
 constexpr std::chrono::milliseconds kLoadTick{5};
-
 }  // namespace
 
 struct Engine::Impl {
@@ -77,6 +75,7 @@ struct Engine::Impl {
   std::unordered_set<RequestId> cancelled;  // running; finished before the next step is planned
   uint64_t taken = 0;                       // sequences out of the inbox, in all
   bool all_wait = false;                    // every sequence that runs waits for a load or a mask
+  bool again = false;                       // the next turn may find work, although nothing wakes it
   EngineStats live_stats;
   struct Event {
     std::shared_ptr<RequestListener> listener;
@@ -186,7 +185,7 @@ bool Engine::idle() const { return impl_->alive.load() == 0; }
 void Engine::WaitForWork(std::chrono::nanoseconds timeout) {
   if (impl_->all_wait && (impl_->options.load_policy == LoadPolicy::kAuto || impl_->options.remote))
     timeout = std::min<std::chrono::nanoseconds>(timeout, kLoadTick);
-  impl_->inbox.Wait(timeout);
+  if (!impl_->again) impl_->inbox.Wait(timeout);
 }
 
 uint64_t Engine::progress() const { return impl_->turns.load() + impl_->model->progress(); }
@@ -234,6 +233,7 @@ bool Engine::Advance() {
   if (worked) e.LaunchAhead();
   e.PublishAndDeliver();
   e.view.Turn(e.cache);
+  e.again = worked && e.steps.empty();
   return worked;
 }
 
@@ -422,7 +422,6 @@ void Engine::Impl::AfterChunk(const PlannedChunk& chunk, std::vector<GeneratedTo
     if (!event.prompt_logprobs.empty()) Emit(s, std::move(event));
     return;
   }
-
   // kLength stays for a request with max_tokens 0: its prompt is computed.
   std::optional<FinishReason> ending = FinishReason::kLength;
   if (drawn) {
@@ -494,7 +493,8 @@ void Engine::Impl::Publish() {
   live_stats.written_tokens = scheduler.written_tokens();
   live_stats.ghost_hit_tokens = what_if.hit_tokens();
   MutexLock lock(stats_mutex);
-  published = {live_stats, taken};
+  published.stats = live_stats;
+  published.taken = taken;
 }
 
 }  // namespace prefixd

@@ -143,7 +143,7 @@ class Engine {
   // tier. A listener must not call it.
   bool Step();
   // Sleeps until a request is submitted or cancelled, a step ends, a transfer ends without a step in flight,
-  // or `timeout` has passed. May return earlier.
+  // or `timeout` has passed. Returns at once where the next Advance may find work, and may return earlier.
   void WaitForWork(std::chrono::nanoseconds timeout);
 
   // Changes while the engine works: with every turn of the engine thread that is not waiting for the backend,
