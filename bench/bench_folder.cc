@@ -28,7 +28,7 @@ Result<BenchModel> LoadBenchFolder(const std::string& path, Backend& backend, in
   PREFIXD_ASSIGN_OR_RETURN(LoadedPlan loaded, LoadPlan(config, files, backend, positions, {}));
   BenchModel model;
   model.plan = std::move(loaded.plan);
-  model.weights = PlannedFormat(config, files, backend);
+  model.weights = PlannedFormats(config, files, backend).front();
   model.bytes = static_cast<double>(files.total_bytes());
   for (const WeightSpec& spec : RequiredWeights(config)) {
     if (config.tied_embeddings || spec.name != kEmbeddingWeight)

@@ -215,12 +215,12 @@ Result<ServePlan> MakeServePlan(const Options& options, const MemoryState& memor
     if (why == Code::kUnavailable || why == Code::kResourceExhausted) *code = kExitFailed;
     return backend.status();
   }
-  if (plan.backend != "cuda")
-    plan.bf16_products = DescribeBf16Products(plan.backend, plan.numerics, ListBackends());
   *code = kExitModelRefused;
   const WeightSource weights = options.load == "dummy" ? WeightSource::kDummy : WeightSource::kFiles;
   PREFIXD_ASSIGN_OR_RETURN(
       plan.model, SummarizeModel(options.model, plan.chat_template, **backend, weights, plan.quantize));
+  if (plan.backend != "cuda" && std::ranges::count(plan.model.formats, WeightFormat::kBF16) > 0)
+    plan.bf16_products = DescribeBf16Products(plan.backend, plan.numerics, ListBackends());
   // Limits that were for the device may not fit the host.
   *code = plan.replaces_lost_device ? kExitFailed : kExitUsage;
   if (Status filled = FillLimits(options, **backend, &plan); !filled.ok()) {

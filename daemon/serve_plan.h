@@ -45,7 +45,7 @@ struct ServePlan {
   // has kernels for. Or empty.
   std::string without_cuda;
   bool replaces_lost_device = false;  // the same, where the process began anew after the device was lost
-  std::optional<Bf16Products> bf16_products;  // of a CPU backend
+  std::optional<Bf16Products> bf16_products;  // of a CPU backend, where matrices are bf16
   UsableCpus threads;                         // that compute; the source is the option, if it says the number
   Quantization quantize;
   KvType kv_dtype;

@@ -39,7 +39,7 @@ double Fastest(const Work& work) {
 }  // namespace
 
 Result<ProbedRates> ProbeRates(const ServePlan& plan) {
-  const WeightFormat format = plan.model.format;
+  const WeightFormat format = plan.model.formats.front();
   if (plan.backend == "cuda") {
     // Products of integers are not measured: they count as those of bf16.
     const DType dtype = format.quantized() ? DType::kBF16 : format.dtype();

@@ -58,14 +58,15 @@ constexpr DType kDTypes[] = {DType::kF32, DType::kF16, DType::kBF16};
 
 // How matrices are kept in memory, where that is not what the names of the types in the files say.
 std::string InMemory(const ModelSummary& model) {
-  const std::string size = FormatSize(model.packed_bytes), format(model.format.name());
+  const WeightFormat most = model.formats.front();
+  const std::string size = FormatSize(model.packed_bytes), format(most.name());
   if (model.quantization) return "; quantised to " + format + ": " + size;
   const auto plain = [](const auto& entry) {
     return std::ranges::any_of(kDTypes, [&](DType t) { return entry.first == SafetensorsName(t); });
   };
   if (std::ranges::all_of(model.bytes_of_dtypes, plain)) return "";
-  return std::string("; in memory ") + (model.format.quantized() ? "as they are" : "widened") +
-         ", most numbers as " + format + ": " + size;
+  return std::string("; in memory ") + (most.quantized() ? "as they are" : "widened") + ", most numbers as " +
+         format + ": " + size;
 }
 
 Fact Weights(const ModelSummary& model) {
@@ -83,7 +84,7 @@ Fact Weights(const ModelSummary& model) {
           json::object{{"bytes", model.weight_bytes},
                        {"dtypes", std::move(dtypes)},
                        {"dummy", dummy},
-                       {"format", std::string(model.format.name())},
+                       {"format", std::string(model.formats.front().name())},
                        {"quantize", model.quantization ? std::string(model.quantization->name()) : "none"}}};
 }
 

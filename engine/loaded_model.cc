@@ -174,7 +174,7 @@ Status SummarizeFiles(const fs::path& folder, const Backend& backend, ModelSumma
   summary->packed_bytes = PlannedWeightBytes(config, files, backend, 0, summary->quantization);
   summary->packed_bytes_per_position =
       PlannedWeightBytes(config, files, backend, 1, summary->quantization) - summary->packed_bytes;
-  summary->format = PlannedFormat(config, files, backend, summary->quantization);
+  summary->formats = PlannedFormats(config, files, backend, summary->quantization);
   std::map<std::string, uint64_t> dtypes;
   for (const TensorView& tensor : files.tensors()) dtypes[tensor.dtype_name] += tensor.bytes.size();
   summary->bytes_of_dtypes.assign(dtypes.begin(), dtypes.end());
@@ -183,7 +183,7 @@ Status SummarizeFiles(const fs::path& folder, const Backend& backend, ModelSumma
 
 void SummarizeDummies(const Backend& backend, ModelSummary* summary) {
   const DType dtype = DummyDType(summary->config);
-  summary->format = summary->quantization.value_or(dtype);
+  summary->formats = PlannedDummyFormats(summary->config, backend, summary->quantization);
   summary->weight_bytes = static_cast<uint64_t>(summary->parameters) * DTypeBytes(dtype);
   summary->packed_bytes = PlannedDummyBytes(summary->config, backend, 0, summary->quantization);
   summary->packed_bytes_per_position =

@@ -91,7 +91,7 @@ struct ModelSummary {
   int64_t parameters = 0;
   WeightSource weights = WeightSource::kFiles;
   Quantization quantization;
-  WeightFormat format;                     // that most numbers of the matrices have in memory
+  std::vector<WeightFormat> formats;       // of the matrices in memory, that of most numbers first
   uint64_t weight_bytes = 0;               // in the files, or as files would have
   uint64_t packed_bytes = 0;               // ModelWeights::bytes for a context of 0
   uint64_t packed_bytes_per_position = 0;  // and what each token of context adds

@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <numeric>
 #include <span>
@@ -350,6 +351,30 @@ size_t PlannedBytes(const ModelConfig& config, const Backend& backend, int conte
   return bytes + WeightVectors(config, &weights).values().size_bytes();
 }
 
+template <typename TypeOfTensor>
+std::vector<WeightFormat> FormatsByNumbers(const ModelConfig& config, const Backend& backend,
+                                           Quantization quantize, const TypeOfTensor& type_of) {
+  std::array<int64_t, WeightFormat::kKinds> numbers = {};
+  ForPlannedMatrices(config, backend, quantize, type_of, [&](int rows, int cols, WeightFormat format) {
+    numbers[format.kind()] += int64_t{rows} * cols;
+  });
+  std::vector<WeightFormat> formats;
+  for (int kind = 0; kind < WeightFormat::kKinds; ++kind) {
+    if (numbers[static_cast<size_t>(kind)] > 0) formats.emplace_back(static_cast<WeightFormat::Kind>(kind));
+  }
+  std::ranges::stable_sort(formats, std::greater(),
+                           [&](WeightFormat format) { return numbers[format.kind()]; });
+  return formats;
+}
+
+// Return what the two functions above take as `type_of`.
+auto TypesIn(const WeightFiles& files) {
+  return [&files](const std::string& name) { return *Get(files, name).dtype; };
+}
+auto TypeOfDummies(const ModelConfig& config) {
+  return [type = StoredType(DummyDType(config))](const std::string&) { return type; };
+}
+
 }  // namespace
 
 ModelShape ShapeOf(const ModelConfig& config) {
@@ -418,23 +443,22 @@ BlockKey DummyHash(const ModelConfig& config) {
 
 size_t PlannedWeightBytes(const ModelConfig& config, const WeightFiles& files, const Backend& backend,
                           int context, Quantization quantize) {
-  return PlannedBytes(config, backend, context, quantize,
-                      [&files](const std::string& name) { return *Get(files, name).dtype; });
+  return PlannedBytes(config, backend, context, quantize, TypesIn(files));
 }
 
-WeightFormat PlannedFormat(const ModelConfig& config, const WeightFiles& files, const Backend& backend,
-                           Quantization quantize) {
-  std::array<int64_t, WeightFormat::kKinds> numbers = {};
-  ForPlannedMatrices(
-      config, backend, quantize, [&files](const std::string& name) { return *Get(files, name).dtype; },
-      [&](int rows, int cols, WeightFormat format) { numbers[format.kind()] += int64_t{rows} * cols; });
-  return static_cast<WeightFormat::Kind>(std::ranges::max_element(numbers) - numbers.begin());
+std::vector<WeightFormat> PlannedFormats(const ModelConfig& config, const WeightFiles& files,
+                                         const Backend& backend, Quantization quantize) {
+  return FormatsByNumbers(config, backend, quantize, TypesIn(files));
 }
 
 size_t PlannedDummyBytes(const ModelConfig& config, const Backend& backend, int context,
                          Quantization quantize) {
-  return PlannedBytes(config, backend, context, quantize,
-                      [&config](const std::string&) { return StoredType(DummyDType(config)); });
+  return PlannedBytes(config, backend, context, quantize, TypeOfDummies(config));
+}
+
+std::vector<WeightFormat> PlannedDummyFormats(const ModelConfig& config, const Backend& backend,
+                                              Quantization quantize) {
+  return FormatsByNumbers(config, backend, quantize, TypeOfDummies(config));
 }
 
 }  // namespace prefixd

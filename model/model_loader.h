@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <optional>
+#include <vector>
 
 #include "base/status.h"
 #include "hashing/block_key.h"
@@ -52,11 +53,13 @@ BlockKey DummyHash(const ModelConfig& config);
 // Returns the ModelWeights::bytes that LoadPlan will need. Requires that CheckWeights lets the files pass.
 size_t PlannedWeightBytes(const ModelConfig& config, const WeightFiles& files, const Backend& backend,
                           int context, Quantization quantize = {});
-// Returns the format that most numbers of the matrices will have in memory. Requires the same.
-WeightFormat PlannedFormat(const ModelConfig& config, const WeightFiles& files, const Backend& backend,
-                           Quantization quantize = {});
-// The bytes of LoadDummyPlan.
+// Returns the formats that the matrices will have in memory, that of most numbers first. Requires the same.
+std::vector<WeightFormat> PlannedFormats(const ModelConfig& config, const WeightFiles& files,
+                                         const Backend& backend, Quantization quantize = {});
+// Those of LoadDummyPlan.
 size_t PlannedDummyBytes(const ModelConfig& config, const Backend& backend, int context,
                          Quantization quantize = {});
+std::vector<WeightFormat> PlannedDummyFormats(const ModelConfig& config, const Backend& backend,
+                                              Quantization quantize = {});
 
 }  // namespace prefixd

@@ -161,6 +161,7 @@ def test_validate_says_what_a_gguf_file_costs(tmp_path):
     assert set(plan["weights"]["dtypes"]) == {"Q8_0", "F32"} and set(folder["weights"]["dtypes"]) == {"BF16"}
     assert plan["weights"]["format"] == "q8_0" and folder["weights"]["format"] == "bf16"
     assert plan["weights"]["bytes"] < 0.6 * folder["weights"]["bytes"]
+    assert "bf16_products" in folder and "bf16_products" not in plan, "no weight is bf16 any more"
     for same in ("architecture", "kv_bytes_per_token", "tokenizer"):
         assert plan[same] == folder[same], same
 

@@ -169,10 +169,10 @@ class Pair {
     return outcome;
   }
 
-  // The name of the format that is planned for most numbers of the matrices.
-  std::string PlannedFormatName(bool gguf) const {
+  // The formats that are planned for the matrices, that of most numbers first.
+  std::vector<WeightFormat> FormatsPlanned(bool gguf) const {
     const WeightFiles files = *WeightFiles::Open(gguf ? dir_.path() / "model.gguf" : dir_.path());
-    return std::string(PlannedFormat(config_, files, **CreateBackend("auto", 1)).name());
+    return PlannedFormats(config_, files, **CreateBackend("auto", 1));
   }
 
   // The GGUF file on a backend of this machine.
@@ -277,11 +277,11 @@ TEST(GgufTypes, TypesMayDifferWithinAStack) {
             pair.Run(false, "ref", numerics::Version::kCpu1).logits);
 }
 
-// What a machine is measured with before the model is loaded.
-TEST(GgufTypes, ThePlanKnowsTheFormatOfMostNumbers) {
+// What a machine is measured with before the model is loaded, and what `validate` names.
+TEST(GgufTypes, ThePlanKnowsTheFormats) {
   const Pair pair(MoreBitsInSome);
-  EXPECT_EQ(pair.PlannedFormatName(true), "q4_k");
-  EXPECT_EQ(pair.PlannedFormatName(false), "f32");
+  EXPECT_EQ(pair.FormatsPlanned(true), (std::vector<WeightFormat>{WeightFormat::kQ4_K, WeightFormat::kQ6_K}));
+  EXPECT_EQ(pair.FormatsPlanned(false), std::vector<WeightFormat>{WeightFormat::kF32});
 }
 
 TEST(GgufTypes, TheHashIsThatOfTheTypesInTheFile) {

@@ -259,7 +259,7 @@ TEST_F(LoadedModelTest, TheIdentityTellsQuantisedFormsApart) {
     seen.insert(ToHex(Fingerprint(IdentityOf(*model, *backend_, layout))));
     const auto summary = *SummarizeModel(folder_, "", *backend_, WeightSource::kFiles, quantize);
     EXPECT_EQ(summary.packed_bytes + 128 * summary.packed_bytes_per_position, model->weight_bytes);
-    EXPECT_EQ(summary.format.name(), quantize ? quantize->name() : "f32");
+    EXPECT_EQ(summary.formats.front(), quantize.value_or(DType::kF32));
   }
   EXPECT_EQ(seen.size(), 3u);
 }
