@@ -1,5 +1,6 @@
 #include "kernels/cpu/quant_matrix.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 
@@ -19,6 +20,7 @@ using cpu::LowBits;
 constexpr size_t kStep = 4;  // columns of a step
 constexpr size_t kWord = kStep * kQuantPanel;
 constexpr size_t kLine = 64;
+constexpr size_t kHalfBytes = 2;   // of an f16
 constexpr uint8_t kSigned = 0x80;  // makes a code of 8 bits the integer that it stands for
 
 size_t Panels(int rows) { return (static_cast<size_t>(rows) + kQuantPanel - 1) / kQuantPanel; }
@@ -162,17 +164,22 @@ void QuantMatrix::WriteRow(int row, const std::byte* blocks) {
   }
 }
 
-// As WriteRow, of a format whose codes are in the order of their plane: each 4 neighbouring bytes are a step.
-void QuantMatrix::CopyRow(int row, const std::byte* blocks) {
-  const QuantFormat format = QuantFormatOf(format_);
-  const auto words = static_cast<size_t>(format.bits), output = static_cast<size_t>(row % kQuantPanel);
-  constexpr size_t kScaleBytes = 2;
+// As WriteRow, of rows of one panel in a format whose codes are in the order of their plane: each 4
+// neighbouring bytes are a step. It writes the panel from its begin to its end, because memory that nothing
+// has used yet is in no cache.
+void QuantMatrix::CopyRows(int row, int rows, const std::byte* blocks) {
+  const auto words = static_cast<size_t>(format_.block_bytes() - kHalfBytes) / kStep;
+  const size_t row_bytes = format_.RowBytes(cols_), output = static_cast<size_t>(row % kQuantPanel);
+  const auto count = static_cast<size_t>(rows);
   std::byte* to = Panel(row) + output * kStep;
-  std::byte* scale = Panel(row) + CodeBytes() + output * kScaleBytes;
-  for (int b = 0; b < this->blocks(); ++b, scale += kQuantPanel * kScaleBytes) {
-    std::memcpy(scale, blocks, kScaleBytes);
-    blocks += kScaleBytes;
-    for (size_t w = 0; w < words; ++w, to += kWord, blocks += kStep) std::memcpy(to, blocks, kStep);
+  std::byte* scales = Panel(row) + CodeBytes() + output * kHalfBytes;
+  for (int b = 0; b < this->blocks(); ++b, scales += kQuantPanel * kHalfBytes) {
+    for (size_t r = 0; r < count; ++r)
+      std::memcpy(scales + r * kHalfBytes, blocks + r * row_bytes, kHalfBytes);
+    blocks += kHalfBytes;
+    for (size_t w = 0; w < words; ++w, to += kWord, blocks += kStep) {
+      for (size_t r = 0; r < count; ++r) std::memcpy(to + r * kStep, blocks + r * row_bytes, kStep);
+    }
   }
 }
 
@@ -181,10 +188,13 @@ void QuantMatrix::WriteRows(int first_row, const MatrixSource& from) {
   PREFIXD_CHECK(from.format == format_) << from.format.name() << " into " << format_.name();
   const size_t row_bytes = format_.RowBytes(cols_);
   const bool in_order = format_ == WeightFormat::kQ8_0 || format_ == WeightFormat::kQ4_0;
-  for (int r = 0; r < from.rows; ++r) {
-    const std::byte* const row =
-        static_cast<const std::byte*>(from.data) + row_bytes * static_cast<size_t>(r);
-    in_order ? CopyRow(first_row + r, row) : WriteRow(first_row + r, row);
+  for (int done = 0; done < from.rows;) {
+    const int row = first_row + done;
+    const int count = in_order ? std::min(kQuantPanel - row % kQuantPanel, from.rows - done) : 1;
+    const auto* const blocks =
+        static_cast<const std::byte*>(from.data) + row_bytes * static_cast<size_t>(done);
+    in_order ? CopyRows(row, count, blocks) : WriteRow(row, blocks);
+    done += count;
   }
 }
 

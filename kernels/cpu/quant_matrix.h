@@ -31,7 +31,7 @@ class QuantMatrix final : public CpuMatrix {
   // The bytes of a panel before what its blocks have besides codes.
   size_t CodeBytes() const;
   void WriteRow(int row, const std::byte* blocks);
-  void CopyRow(int row, const std::byte* blocks);
+  void CopyRows(int row, int rows, const std::byte* blocks);
 
   HostMemory memory_;
 };
