@@ -2,12 +2,13 @@
 
     PYTHON gguf_peers.py FUNCTION < ARGUMENTS.json
 
-prints what the function returns, as JSON. `transformers` reads folders, and llama.cpp, through its binding
-llama-cpp-python, reads GGUF files. Both compute in float32 where the weights let them.
+prints what the function returns, as JSON. `transformers` reads folders, and llama.cpp, which the package
+xllamacpp has, reads GGUF files. Both compute in float32 where the weights let them.
 """
 
 import json
 import sys
+import urllib.request
 
 CONTEXT = 512  # tokens
 
@@ -35,6 +36,7 @@ def transformers_chats(folder, questions):
 
 
 def transformers_logits(folder, ids):
+    """A row after each token."""
     torch, model = load(folder)
     with torch.no_grad():
         return model(torch.tensor([ids])).logits[0].tolist()
@@ -67,22 +69,48 @@ def transformers_make(folder, family, config):
     model.to(torch.bfloat16).save_pretrained(folder)
 
 
-def llama(file):
-    import llama_cpp
-    f32 = llama_cpp.GGML_TYPE_F32
-    return llama_cpp.Llama(model_path=file, n_ctx=CONTEXT, logits_all=True, type_k=f32, type_v=f32,
-                           verbose=False)
+class LlamaCpp:
+    """A GGUF file in llama.cpp: its server, in this process."""
+
+    def __init__(self, file):
+        import xllamacpp
+        params = xllamacpp.CommonParams()
+        params.model.path = file
+        params.n_ctx, params.n_parallel, params.warmup, params.verbosity = CONTEXT, 1, False, -1
+        params.cache_type_k = params.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
+        params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
+        self.server = xllamacpp.Server(params)
+        self.letter = self.ids("a")[0]
+
+    def ask(self, path, **body):
+        request = urllib.request.Request(self.server.listening_address + path, json.dumps(body).encode(),
+                                         {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request) as answer:
+            return json.load(answer)
+
+    def ids(self, text):
+        return self.ask("/tokenize", content=text, add_special=False, parse_special=True)["tokens"]
+
+    def log_probabilities(self, prompt, vocab):
+        # It must generate a token to say how likely all are, and says nothing where that one is no text. The
+        # bias decides which one it is; what is said was before that.
+        answer = self.ask("/completion", prompt=prompt, n_predict=1, n_probs=vocab, temperature=0,
+                          logit_bias=[[self.letter, 1000]])
+        row = [None] * vocab
+        for token in answer["completion_probabilities"][0]["top_logprobs"]:
+            row[token["id"]] = token["logprob"]
+        return row
 
 
 def llama_ids(file, texts):
-    model = llama(file)
-    return [model.tokenize(text.encode(), add_bos=False, special=True) if text else [] for text in texts]
+    model = LlamaCpp(file)
+    return [model.ids(text) for text in texts]
 
 
-def llama_logits(file, ids):
-    model = llama(file)
-    model.eval(ids)
-    return model.scores[:len(ids)].tolist()
+def llama_rows(file, prompts, vocab):
+    """The logarithms of the probabilities of all tokens after each prompt."""
+    model = LlamaCpp(file)
+    return [model.log_probabilities(prompt, vocab) for prompt in prompts]
 
 
 if __name__ == "__main__":
