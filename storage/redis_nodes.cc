@@ -35,6 +35,10 @@ struct RedisNodes::Node {
   std::atomic<bool> fails = false;  // since its last call; of a cluster
 };
 
+Status RedisNodes::LeftAlone(const Node& node) {
+  return Unavailable(node.endpoint.Name() + " has failed, and is left alone for a while");
+}
+
 struct RedisNodes::Errand {
   size_t command;  // its index
   std::shared_ptr<Node> node;
@@ -116,10 +120,16 @@ void RedisNodes::NoteSuccess(Node& node) {
 
 Result<RedisReply> RedisNodes::CallServer(Node& node, const Command& command, size_t most_bytes,
                                           int64_t nanos) {
+  if (node.pause.IsOn(*options_.clock)) return LeftAlone(node);
   const int64_t deadline = options_.clock->NowNanos() + options_.connect_nanos + nanos;
   PREFIXD_ASSIGN_OR_RETURN(std::vector<RedisReply> replies,
                            CallNode(node, std::span(&command, 1), most_bytes, deadline, nanos));
   return std::move(replies.front());
+}
+
+int64_t RedisNodes::PartOf(int64_t deadline, size_t calls) const {
+  const int64_t now = options_.clock->NowNanos();
+  return now + (deadline - now) / static_cast<int64_t>(calls);
 }
 
 // --- The map ---
@@ -159,9 +169,12 @@ Status RedisNodes::PrepareMap(int64_t deadline, int64_t nanos) {
   }
   const Command command{"CLUSTER", "SLOTS"};
   Status failed = Status::Ok();
-  for (const std::shared_ptr<Node>& source : MapSources()) {
+  const std::vector<std::shared_ptr<Node>> sources = MapSources();
+  for (size_t i = 0; i < sources.size(); ++i) {
+    const std::shared_ptr<Node>& source = sources[i];
+    // The call for which the map is asked for comes after these.
     Result<std::vector<RedisReply>> replies =
-        CallNode(*source, std::span(&command, 1), kMapReply, deadline, nanos);
+        CallNode(*source, std::span(&command, 1), kMapReply, PartOf(deadline, sources.size() - i + 1), nanos);
     if (replies.ok() && SaysThatItFails(replies->front())) {
       failed = Unavailable(source->endpoint.Name() + " says that it cannot answer now");
       continue;
@@ -172,8 +185,9 @@ Status RedisNodes::PrepareMap(int64_t deadline, int64_t nanos) {
     }
     failed = replies.status();
   }
+  // The old map serves as long as it can. What answers other commands, but not this one, is no cluster.
   MutexLock lock(mutex_);
-  return shape_ == Shape::kUnknown ? failed : Status::Ok();  // the old map serves as long as it can
+  return shape_ == Shape::kUnknown && failed.code() != Code::kIo ? failed : Status::Ok();
 }
 
 // A reply that is no map: the server is no cluster, or the user may not ask. Redirections tell the rest.
@@ -223,8 +237,7 @@ Status RedisNodes::CallGroup(std::span<const Errand> group, std::span<const Comm
                              size_t most_bytes, int64_t deadline, int64_t nanos,
                              std::vector<RedisReply>* replies, std::vector<Errand>* next) {
   Node& node = *group.front().node;
-  if (node.pause.IsOn(*options_.clock))
-    return Unavailable(node.endpoint.Name() + " has failed, and is left alone for a while");
+  if (node.pause.IsOn(*options_.clock)) return LeftAlone(node);
   if (options_.clock->NowNanos() >= deadline)
     return Unavailable("another server of the cluster has taken all the time");
   const int64_t began = options_.clock->NowNanos();
@@ -277,8 +290,10 @@ Result<std::vector<RedisReply>> RedisNodes::Call(std::span<const Command> comman
     std::map<const Node*, std::vector<Errand>> groups;
     for (Errand& errand : errands) groups[errand.node.get()].push_back(std::move(errand));
     errands.clear();
+    size_t left = groups.size();
     for (const auto& [node, group] : groups) {
-      const Status status = CallGroup(group, commands, most_bytes, deadline, nanos, &replies, &errands);
+      const int64_t end = PartOf(deadline, left--);
+      const Status status = CallGroup(group, commands, most_bytes, end, nanos, &replies, &errands);
       if (!status.ok()) failed = status;
     }
   }
@@ -286,6 +301,8 @@ Result<std::vector<RedisReply>> RedisNodes::Call(std::span<const Command> comman
   const bool has_reply = std::ranges::any_of(
       replies, [](const RedisReply& reply) { return reply.kind != RedisReply::Kind::kNone; });
   if (!failed.ok() && !has_reply) return failed;
+  MutexLock lock(mutex_);
+  if (shape_ == Shape::kUnknown) shape_ = Shape::kSingle;
   return replies;
 }
 

@@ -1,9 +1,10 @@
 // RedisNodes: the server of an address, or the servers of the cluster that it belongs to, with idle
 // connections to each. It sends each command to the server of its key, and follows redirections.
 //
-// The first call asks the server for the map of slots (CLUSTER SLOTS). A server that refuses is no cluster;
-// then it is the only one, until it redirects. The map is asked for again, at most once a second, after a
-// redirection and while a server fails: a replica may have taken its place.
+// The first call asks the server for the map of slots (CLUSTER SLOTS). A server that refuses is no cluster,
+// nor is one that answers other commands, but not that one, as some proxies do. Then it is the only one,
+// until it redirects. The map is asked for again, at most once a second, after a redirection and while a
+// server fails: a replica may have taken its place.
 //
 // A server of a cluster that failed is left alone for a time (base/read_pause.h); the others work on. A
 // single server is never left alone here: that is the caller's to decide.
@@ -13,7 +14,8 @@
 //
 // Invariants
 //   1. No call takes longer than connect_nanos and the time that it is given, together, whatever servers do,
-//      with all servers that it asks. Those that it has no time left for count as failed in it alone.
+//      with all servers that it asks. Of what is left of that time, each of those that are still to be asked
+//      has an equal part: one that hangs leaves theirs to the others.
 //      A command is sent at most kMostRedirections + 1 times, and repeated only when it was redirected.
 //   2. There are at most kMostNodes servers. What a server says of others is taken when it has the form of a
 //      host and a port; see docs/FLEET.md for what a hostile one can do.
@@ -57,7 +59,8 @@ class RedisNodes {
   Result<std::vector<RedisReply>> Call(std::span<const Command> commands, size_t most_bytes, int64_t nanos);
   // The servers that have slots; a single server.
   Result<std::vector<std::shared_ptr<Node>>> Servers(int64_t nanos);
-  // Sends one command to one server. What it answers with an error is a reply.
+  // Sends one command to one server. What it answers with an error is a reply. kUnavailable: it is left
+  // alone.
   Result<RedisReply> CallServer(Node& node, const Command& command, size_t most_bytes, int64_t nanos);
 
   // Whether the server of the key is left alone, and whether there is one that is. They ask nobody.
@@ -72,6 +75,8 @@ class RedisNodes {
   std::shared_ptr<Node> NodeOf(uint16_t slot) const REQUIRES(mutex_);
   // Asks for the map of slots if it is due.
   Status PrepareMap(int64_t deadline, int64_t nanos);
+  // When the first of so many calls that are left until the deadline has to end.
+  int64_t PartOf(int64_t deadline, size_t calls) const;
   std::vector<std::shared_ptr<Node>> MapSources();
   void TakeMap(const RedisReply& reply, const RedisEndpoint& sender);
   // What is redirected goes to `next`.
@@ -82,6 +87,7 @@ class RedisNodes {
   Result<std::vector<RedisReply>> CallNode(Node& node, std::span<const Command> commands, size_t most_bytes,
                                            int64_t deadline, int64_t nanos);
   Result<std::unique_ptr<RedisConnection>> TakeConnection(Node& node, int64_t deadline);
+  static Status LeftAlone(const Node& node);
   void NoteFailure(Node& node, const Status& status, int64_t began);
   void NoteSuccess(Node& node);
 

@@ -104,14 +104,16 @@ std::optional<std::vector<RedisSlotRange>> ParseSlotRanges(const RedisReply& rep
                                                            const RedisEndpoint& sender) {
   if (reply.kind != RedisReply::Kind::kArray) return std::nullopt;
   std::vector<RedisSlotRange> ranges;
-  int slots = 0;
+  std::vector<bool> has_owner(kRedisSlots);
   for (const RedisReply& entry : reply.elements) {
     if (entry.elements.size() < 3) return std::nullopt;
     const auto first = SlotOf(entry.elements[0]);
     const auto last = SlotOf(entry.elements[1]);
     if (!first || !last || *first > *last) return std::nullopt;
-    slots += *last - *first + 1;
-    if (slots > kRedisSlots) return std::nullopt;  // some are there twice
+    for (size_t slot = *first; slot <= *last; ++slot) {
+      if (has_owner[slot]) return std::nullopt;  // it would have two
+      has_owner[slot] = true;
+    }
     // A server that is not known takes nothing from the others.
     if (const auto server = EndpointOf(entry.elements[2], sender)) ranges.push_back({*first, *last, *server});
   }

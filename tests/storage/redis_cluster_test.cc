@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "tests/storage/redis_store_home.h"
+#include "tests/support/picky_proxy.h"
 #include "tests/support/redis_cluster.h"
 #include "tests/support/scripted_server.h"
 
@@ -203,6 +204,33 @@ TEST_F(RedisClusterTest, AStoppedServerIsAskedOnceInAPause) {
   EXPECT_EQ(*got, Value(away[0]));
 }
 
+// They answer in the call in which it does not, whichever of them it is.
+TEST_F(RedisClusterTest, AServerThatHangsLeavesTheOthersTheirTime) {
+  RedisCluster& cluster = SharedCluster();
+  RedisStore filler(RedisOptionsFor(cluster.address()));
+  std::vector<uint64_t> numbers;  // two for each server, in turn
+  for (size_t i = 0; i < 2 * kServers; ++i) {
+    uint64_t n = numbers.empty() ? 0 : numbers.back() + 1;
+    while (cluster.OwnerOf(SlotOf(n)) != i % kServers) ++n;
+    numbers.push_back(n);
+    ASSERT_TRUE(filler.Put(Key(n), Value(n)).ok());
+  }
+  std::vector<BlockKey> keys;
+  for (const uint64_t n : numbers) keys.push_back(Key(n));
+  for (size_t hangs = 0; hangs < kServers; ++hangs) {
+    RedisStoreOptions options = RedisOptionsFor(cluster.address());
+    options.connect_nanos = options.find_nanos = kSecond / 2;
+    RedisStore store(std::move(options));
+    const std::vector<BlockKey> other{Key(numbers.back() + 1)};
+    ASSERT_TRUE(store.Find(other).ok()) << "it has the map now";
+    cluster.server(hangs).Stop();
+    EXPECT_EQ(store.Find(keys).ToString(), "ok");
+    cluster.server(hangs).Continue();
+    for (size_t i = 0; i < keys.size(); ++i)
+      EXPECT_EQ(store.Knows(keys[i]), i % kServers != hangs) << i << " while " << hangs << " hangs";
+  }
+}
+
 TEST_F(RedisClusterTest, AServerThatTookAnothersPlaceIsFound) {
   RedisCluster cluster({}, 2);
   RedisStore store(RedisOptionsFor(cluster.address()));
@@ -272,6 +300,32 @@ TEST(RedisClusterLies, ACircleOfRedirectionsEnds) {
   const Status status = store.Get(Key(1)).status();
   EXPECT_NE(status.message().find("without end"), std::string::npos) << status.ToString();
   EXPECT_LE(server.answers(), RedisNodes::kMostRedirections + 3);
+}
+
+TEST(RedisClusterLies, ARedirectionThatIsTooLongIsNotRead) {
+  ScriptedServer server([](uint16_t port) {
+    return "-MOVED " + std::to_string(SlotOf(1)) + std::string(20'000, ' ') +
+           "127.0.0.1:" + std::to_string(port) + "\r\n";
+  });
+  RedisStore store(RedisOptionsFor({.host = "127.0.0.1", .port = server.port()}));
+  const std::vector<BlockKey> keys{Key(1)};
+  const Status status = store.Find(keys);
+  EXPECT_NE(status.message().find("more than was asked for"), std::string::npos) << status.ToString();
+}
+
+// Some proxies close the connection when they are asked for the map.
+TEST(RedisClusterLies, AServerThatAnswersAllButTheMapIsNoCluster) {
+  if (!RedisServer::Missing().empty()) GTEST_SKIP() << RedisServer::Missing();
+  const RedisServer server;
+  PickyProxy proxy(server.address().port, "CLUSTER");
+  RedisStore store(RedisOptionsFor({.host = "127.0.0.1", .port = proxy.port()}));
+  for (uint64_t n = 0; n < 3; ++n) {
+    ASSERT_TRUE(store.Put(Key(n), "record").ok()) << n;
+    EXPECT_EQ(*store.Get(Key(n)), "record");
+  }
+  EXPECT_EQ(proxy.closed(), 1) << "it is asked once";
+  EXPECT_TRUE(store.AskUsage().ok());
+  EXPECT_GT(store.bytes(), 0u);
 }
 
 TEST(RedisClusterLies, AnotherSlotIsNotFollowed) {

@@ -103,6 +103,16 @@ TEST(SlotRanges, HaveTheServersThatWrite) {
   EXPECT_TRUE(ParseSlotRanges(Reply("*0\r\n"), kSender)->empty());
 }
 
+TEST(SlotRanges, WithSlotsThatAreThereTwiceAreRefused) {
+  const std::string server = "*2\r\n+h\r\n:1\r\n";
+  const auto map = [&](int first, int last) {
+    return "*2\r\n*3\r\n:0\r\n:99\r\n" + server + "*3\r\n:" + std::to_string(first) +
+           "\r\n:" + std::to_string(last) + "\r\n" + server;
+  };
+  EXPECT_TRUE(ParseSlotRanges(Reply(map(100, 16383)), kSender));
+  for (const int first : {99, 50, 0}) EXPECT_FALSE(ParseSlotRanges(Reply(map(first, 120)), kSender)) << first;
+}
+
 TEST(SlotRanges, ThatAreNoneAreRefused) {
   const std::string server = "*2\r\n+h\r\n:1\r\n";
   for (const std::string& bytes :
