@@ -252,8 +252,7 @@ Status RemoteTier::PutBatch(std::vector<StoreEntry> batch) {
       if (!entry.used_again) WriteFirst(entry.key);
       continue;
     }
-    const bool has_room = queued_bytes_ == 0 || queued_bytes_ + bytes <= options_.queue_bytes;
-    if (!present && !paused && has_room) {
+    if (!present && !paused && MakeRoom(entry)) {
       queued_.insert(entry.key);
       queued_bytes_ += bytes;
       // What another daemon waits for does not wait behind what may be slowed.
@@ -281,13 +280,31 @@ void RemoteTier::WriteFirst(const BlockKey& key) {
   if (slowed < entry) std::rotate(slowed, entry, entry + 1);
 }
 
+bool RemoteTier::MakeRoom(const StoreEntry& entry) {
+  while (queued_bytes_ > 0 && queued_bytes_ + entry.record.size() > options_.queue_bytes) {
+    if (entry.used_again || queue_.empty() || !queue_.back().used_again) return false;
+    queued_bytes_ -= queue_.back().record.size();
+    queued_.erase(queue_.back().key);
+    queue_.pop_back();
+    ++stats_.writes[static_cast<size_t>(RemoteWrite::kQueue)];
+  }
+  return true;
+}
+
+// A record leaves the queue when it may be written: while it waits for that, another one may come before it.
 void RemoteTier::Write() {
   RunInBackground();
   while (true) {
     StoreEntry entry;
     {
       MutexLock lock(mutex_);
-      while (queue_.empty() && !stopping_) changed_.Wait(mutex_);
+      while (!stopping_ && (queue_.empty() || !MayWrite(queue_.front()))) {
+        if (queue_.empty()) {
+          changed_.Wait(mutex_);
+        } else {
+          changed_.WaitFor(mutex_, kRateTick);
+        }
+      }
       if (stopping_) return;
       entry = std::move(queue_.front());
       queue_.pop_front();
@@ -321,8 +338,9 @@ void RemoteTier::WriteOne(const StoreEntry& entry) {
       ++stats_.writes[static_cast<size_t>(RemoteWrite::kFull)];
       return;
     }
+    if (writing_dropped_) return;
+    allowance_ -= static_cast<double>(entry.record.size());
   }
-  if (!WaitForRate(entry) || IsDropped()) return;
   began = clock_.NowNanos();
   const Status put = store_.Put(entry.key, entry.record);
   Note(put, began);
@@ -344,20 +362,13 @@ uint64_t RemoteTier::WriteRate(bool used_again) const {
 
 // What was not written in the last half second may be written at once; a record goes when the allowance is
 // above 0, which it then takes below.
-bool RemoteTier::WaitForRate(const StoreEntry& entry) {
-  while (true) {
-    MutexLock lock(mutex_);
-    const auto rate = static_cast<double>(WriteRate(entry.used_again));
-    const int64_t now = clock_.NowNanos();
-    allowance_ += static_cast<double>(now - allowed_nanos_) * 1e-9 * rate;
-    allowance_ = std::min(allowance_, kBurstSeconds * rate);
-    allowed_nanos_ = now;
-    if (allowance_ > 0) break;
-    if (stopping_) return false;
-    changed_.WaitFor(mutex_, kRateTick);
-  }
-  allowance_ -= static_cast<double>(entry.record.size());
-  return true;
+bool RemoteTier::MayWrite(const StoreEntry& entry) {
+  const auto rate = static_cast<double>(WriteRate(entry.used_again));
+  const int64_t now = clock_.NowNanos();
+  allowance_ += static_cast<double>(now - allowed_nanos_) * 1e-9 * rate;
+  allowance_ = std::min(allowance_, kBurstSeconds * rate);
+  allowed_nanos_ = now;
+  return allowance_ > 0;
 }
 
 // --- What a fleet uses most ---

@@ -4,7 +4,8 @@
 //   Find          asks in the background which records the store has; Contains says what is known.
 //   PutBatch      puts records into a bounded queue. They are written in the background: those that the store
 //                 does not have already, at most a stated number of bytes per second; a tenth of that while
-//                 what daemons write is seldom read (daemon/write_economy.h).
+//                 what daemons write is seldom read (daemon/write_economy.h). What another daemon waits for
+//                 (StoreEntry::used_again is false) is not slowed.
 //
 // What takes long to compute, one of the daemons that ask for it computes (daemon/remote_leases.h).
 //
@@ -20,7 +21,10 @@
 //   1. Contains, Find and PutBatch never wait for the store.
 //   2. The queue has at most `queue_bytes` bytes of records, and each key once. What has no room is dropped
 //      and counted.
-//   3. `wake` is not called after SetWake has replaced it.
+//   3. In the queue, what another daemon waits for comes before everything else, in its order, and it is
+//      dropped only when nothing else is left to drop. It waits for one record at most: the one that is on
+//      its way to the store.
+//   4. `wake` is not called after SetWake has replaced it.
 #pragma once
 
 #include <array>
@@ -130,13 +134,16 @@ class RemoteTier final : public BlockStore, public RemoteDirectory {
   void Answer(RemoteLeases::Question question);
   void WorkOnLeases();
   void Wake();
+  void WriteFirst(const BlockKey& key) REQUIRES(mutex_);
+  // Whether there is room for the record, made by dropping those that nobody waits for if somebody waits for
+  // it.
+  bool MakeRoom(const StoreEntry& entry) REQUIRES(mutex_);
   // The thread that writes.
   void Write();
   void WriteOne(const StoreEntry& entry);
-  void WriteFirst(const BlockKey& key) REQUIRES(mutex_);
   bool IsDropped() const;  // the record that is being written
-  // Waits until the record may be written. Returns false when the tier is being destroyed.
-  bool WaitForRate(const StoreEntry& entry);
+  // Whether the rate allows to write a record now.
+  bool MayWrite(const StoreEntry& entry) REQUIRES(mutex_);
   // Of bytes per second. What another daemon waits for, or --remote-write-through has written, is not slowed.
   uint64_t WriteRate(bool used_again) const REQUIRES(mutex_);
   void AskUsage();
@@ -165,9 +172,8 @@ class RemoteTier final : public BlockStore, public RemoteDirectory {
   std::atomic<bool> fails_{false};            // failure_ says something
   RemoteTierStats stats_ GUARDED_BY(mutex_);  // the counters
   WriteEconomy economy_ GUARDED_BY(mutex_);
-  // The writing thread.
-  double allowance_ = 0;  // bytes
-  int64_t allowed_nanos_ = 0;
+  double allowance_ GUARDED_BY(mutex_) = 0;  // bytes that may be written now
+  int64_t allowed_nanos_ GUARDED_BY(mutex_) = 0;
   std::thread asks_, writes_;
 };
 

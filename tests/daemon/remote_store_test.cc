@@ -97,6 +97,44 @@ TEST_F(RemoteStoreTest, TheQueueIsBoundedAndTheRateKept) {
   EXPECT_EQ(tier.stats().written_bytes, 100'000u) << "the second is not due";
 }
 
+// The rate lets the first record go at once, and the second one 10 seconds of the clock later.
+TEST_F(RemoteStoreTest, WhatAnotherDaemonWaitsForGoesFirstAndIsDroppedLast) {
+  const RedisServer server;
+  SteppedClock clock;
+  RemoteTier::Options options = OptionsFor(server);
+  options.write_rate = 10'000;
+  options.queue_bytes = 400'000;
+  options.store.clock = &clock;
+  options.store.connect_nanos = options.store.find_nanos = options.store.call_nanos = 1000 * kSecond;
+  RemoteTier tier(std::move(options));
+  const auto put = [&](uint64_t n, bool used_again) {
+    std::vector<StoreEntry> batch;
+    batch.push_back({.key = Key(n), .record = std::string(100'000, 'r'), .used_again = used_again});
+    return tier.PutBatch(std::move(batch)).ok();
+  };
+  ASSERT_TRUE(put(0, true));
+  ASSERT_TRUE(Eventually([&] { return Writes(tier, RemoteWrite::kWritten) == 1; }));
+  for (const uint64_t n : {1, 2, 3, 4}) ASSERT_TRUE(put(n, true));
+  EXPECT_FALSE(put(5, true)) << "there is no room";
+  EXPECT_TRUE(put(3, false)) << "somebody waits for it now";
+  EXPECT_TRUE(put(6, false)) << "4 makes room for it";
+  EXPECT_TRUE(put(7, false)) << "and 2";
+  EXPECT_TRUE(put(8, false)) << "and 1, which has waited for its turn";
+  EXPECT_FALSE(put(9, false)) << "all that is left is waited for";
+  EXPECT_EQ(Writes(tier, RemoteWrite::kQueue), 5u) << "5, 4, 2, 1 and 9";
+  const auto is_there = [&](uint64_t n) {
+    return server.Ask({"EXISTS", "prefixd:1:0000000000000002:" + ToHex(Key(n))}).integer == 1;
+  };
+  uint64_t written = 1;
+  for (const uint64_t n : {3, 6, 7, 8}) {
+    EXPECT_FALSE(is_there(n)) << n;
+    clock.Advance(11 * kSecond);
+    ASSERT_TRUE(Eventually([&] { return Writes(tier, RemoteWrite::kWritten) == written + 1; })) << n;
+    EXPECT_TRUE(is_there(n)) << "in their order";
+    ++written;
+  }
+}
+
 TEST_F(RemoteStoreTest, ADeletedRecordIsNotWrittenLater) {
   const RedisServer server;
   RemoteTier::Options options = OptionsFor(server);
