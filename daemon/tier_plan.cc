@@ -6,7 +6,11 @@
 #include <algorithm>
 #include <cerrno>
 #include <filesystem>
+#include <initializer_list>
+#include <string>
+#include <string_view>
 #include <system_error>
+#include <variant>
 
 #include "base/bytes.h"
 #include "cache/drop_queue.h"
@@ -56,16 +60,15 @@ Status CheckDirectory(const std::string& dir) {
   return Status::Ok();
 }
 
-Status CheckDiskOptionsAreUsed(const Options& options) {
-  const auto needs_dir = [](const char* name) {
-    return InvalidArgument(std::string(name) +
-                           " has no effect without disk-cache-dir, which names the "
-                           "directory of the disk cache");
-  };
-  if (options.disk_cache != kAuto) return needs_dir("disk-cache");
-  if (options.disk_write_through) return needs_dir("disk-write-through");
-  if (options.disk_max_age > 0) return needs_dir("disk-max-age");
-  if (options.disk_compression != "auto") return needs_dir("disk-compression");
+// Refuses options that are given, other than their defaults, without the one that they need.
+Status CheckNoneIsGiven(const Options& options, std::initializer_list<std::string_view> names,
+                        const std::string& without) {
+  PREFIXD_ASSIGN_OR_RETURN(const Options defaults, BuildOptions({}));
+  for (const std::string_view name : names) {
+    const auto is_default = [&](auto member) { return options.*member == defaults.*member; };
+    if (!std::visit(is_default, FindOption(name)->member))
+      return InvalidArgument(std::string(name) + " has no effect without " + without);
+  }
   return Status::Ok();
 }
 
@@ -91,7 +94,9 @@ Result<DiskPlan> MakeDiskPlan(const Options& options, const KvLayout& layout,
                               std::vector<std::string>* warnings) {
   DiskPlan disk;
   if (options.disk_cache_dir.empty()) {
-    PREFIXD_RETURN_IF_ERROR(CheckDiskOptionsAreUsed(options));
+    PREFIXD_RETURN_IF_ERROR(
+        CheckNoneIsGiven(options, {"disk-cache", "disk-write-through", "disk-max-age", "disk-compression"},
+                         "disk-cache-dir, which names the directory of the disk cache"));
     return disk;
   }
   PREFIXD_RETURN_IF_ERROR(CheckDirectory(options.disk_cache_dir));
@@ -135,11 +140,11 @@ Result<RemotePlan> MakeRemotePlan(const Options& options, const KvLayout& layout
   const TlsClientFiles files{options.remote_tls_ca, options.remote_tls_cert, options.remote_tls_key};
   const bool has_files = !(files.ca + files.certificate + files.key).empty();
   if (options.remote_cache.empty()) {
-    if (options.remote_max_age > 0)
-      return InvalidArgument("remote-max-age has no effect without remote-cache");
-    if (has_files) return InvalidArgument("remote-tls-* have no effect without remote-cache");
-    if (options.remote_write_through)
-      return InvalidArgument("remote-write-through has no effect without remote-cache");
+    PREFIXD_RETURN_IF_ERROR(CheckNoneIsGiven(
+        options,
+        {"remote-tls-ca", "remote-tls-cert", "remote-tls-key", "remote-write-rate", "remote-write-through",
+         "remote-lease-seconds", "remote-max-age", "warm-start", "warm-start-seconds"},
+        "remote-cache, which names the store that daemons share"));
     return remote;
   }
   Result<RedisAddress> address = ParseRedisUrl(options.remote_cache);

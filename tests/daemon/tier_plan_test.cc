@@ -82,6 +82,28 @@ TEST(TierPlan, TheOptionsOfTheDiskAreTaken) {
   EXPECT_EQ(disk.codec.element_bytes, 2u);
 }
 
+TEST(TierPlan, OptionsWithoutTheOneThatTheyNeedAreRefused) {
+  const auto without = [](const char* name, const char* value, const char* needed) {
+    EXPECT_THAT(FaultOf(OptionsWith({{name, value}})),
+                AllOf(StartsWith(std::string(name) + " has no effect"), HasSubstr(needed)));
+  };
+  without("disk-cache", "1GiB", "without disk-cache-dir");
+  without("disk-write-through", "true", "without disk-cache-dir");
+  without("disk-max-age", "7d", "without disk-cache-dir");
+  without("disk-compression", "off", "without disk-cache-dir");
+  without("remote-tls-ca", "ca.pem", "without remote-cache");
+  without("remote-tls-cert", "cert.pem", "without remote-cache");
+  without("remote-tls-key", "key.pem", "without remote-cache");
+  without("remote-write-rate", "1MiB", "without remote-cache");
+  without("remote-write-through", "true", "without remote-cache");
+  without("remote-lease-seconds", "0", "without remote-cache");
+  without("remote-max-age", "7d", "without remote-cache");
+  without("warm-start", "0", "without remote-cache");
+  without("warm-start-seconds", "5", "without remote-cache");
+  (void)PlanOf(
+      OptionsWith({{"remote-cache", "redis://host"}, {"warm-start", "0"}, {"remote-lease-seconds", "0"}}));
+}
+
 TEST(TierPlan, WithoutASizeTheDiskTierTakesATenthOfWhatIsFree) {
   const testing_support::TempDir dir;
   const uint64_t free = std::filesystem::space(std::string(dir.path())).available;
