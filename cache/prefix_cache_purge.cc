@@ -162,7 +162,8 @@ PrefixCache::Purged PrefixCache::Impl::EndPurge() {
     }
   }
   if (purge->scope.kind == PurgeScope::Kind::kAll) {
-    TakeDrops();  // so that none comes later
+    CollectDrops();
+    for (RecordDrop& drop : drops) drop.reason.reset();  // they are as good as purged
     losses.Clear();
   }
   Purged result = std::move(purge->result);

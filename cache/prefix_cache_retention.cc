@@ -12,6 +12,7 @@ namespace prefixd {
 namespace {
 
 constexpr TokenId kNoToken = -1;
+constexpr int kMostExpired = 512;  // in one turn, some 1 ms: the rest in the next ones
 
 }  // namespace
 
@@ -140,7 +141,9 @@ void PrefixCache::Impl::EndRetention(NodeId node, Tier at) {
 
 void PrefixCache::Impl::EndExpired() {
   for (const Tier at : {Tier::kDevice, Tier::kHost}) {
-    while (const std::optional<NodeId> node = tier(at).retention.Expired(seconds)) {
+    for (int ended = 0; ended < kMostExpired; ++ended) {
+      const std::optional<NodeId> node = tier(at).retention.Expired(seconds);
+      if (!node) break;
       ++stats.retention_expired[static_cast<size_t>(at)];
       EndRetention(*node, at);
     }

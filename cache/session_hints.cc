@@ -6,6 +6,7 @@ namespace prefixd {
 namespace {
 
 constexpr Tier kMemory[] = {Tier::kDevice, Tier::kHost};
+constexpr int kMostExpired = 512;  // at a time: the rest next time
 
 }  // namespace
 
@@ -64,7 +65,7 @@ void SessionHints::Forget(NodeId node) {
 }
 
 void SessionHints::EndExpired(double now) {
-  while (!raised_.empty() && raised_.begin()->first <= now)
+  for (int ended = 0; ended < kMostExpired && !raised_.empty() && raised_.begin()->first <= now; ++ended)
     End(entries_.find(raised_.begin()->second), false);
 }
 

@@ -104,6 +104,19 @@ TEST_P(RetentionTest, ItExpiresOnTimeAndAUseRefreshesIt) {
   EXPECT_EQ(cache_->stats().retention_expired[0], 4u);
 }
 
+TEST_P(RetentionTest, ManyThatExpireAtOnceEndInSeveralTurns) {
+  Make(4000, 50);
+  const int tokens = 1500 * kBlock;
+  EXPECT_EQ(Serve(Sequence(1, tokens), Keep(tokens, 10)).kept, tokens);
+  ASSERT_EQ(cache_->kept_blocks(Tier::kDevice), 1500u);
+  At(11);
+  const uint32_t left = cache_->kept_blocks(Tier::kDevice);
+  EXPECT_GT(left, 700u) << "a turn ends a part of them";
+  EXPECT_LT(left, 1500u);
+  for (int turn = 0; turn < 5; ++turn) At(11);
+  EXPECT_EQ(cache_->kept_blocks(Tier::kDevice), 0u);
+}
+
 TEST_P(RetentionTest, WhoKeepsEverythingGetsTheBudgetAlone) {
   Make(32);
   int kept = 0;
