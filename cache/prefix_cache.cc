@@ -70,9 +70,8 @@ void PrefixCache::SpillAll(uint64_t most_blocks) { impl_->SpillAll(most_blocks);
 void PrefixCache::LoseDevice() { impl_->device_lost = true; }
 size_t PrefixCache::running_transfers() const { return impl_->running.size(); }
 bool PrefixCache::waits_for_tiers() const {
-  return running_transfers() > 0 || std::ranges::any_of(impl_->leases, [this](const Lease::State* lease) {
-           return impl_->IsAsking(*lease);
-         });
+  return running_transfers() > 0 ||
+         std::ranges::any_of(impl_->leases, [this](const Lease::State* lease) { return lease->is_asking; });
 }
 uint32_t PrefixCache::capacity(Tier tier) const { return impl_->pool(tier).capacity(); }
 uint32_t PrefixCache::free_blocks(Tier tier) const { return impl_->pool(tier).free_blocks(); }

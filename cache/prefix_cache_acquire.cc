@@ -1,5 +1,6 @@
 // Acquire: takes cached blocks, waits for other leases and lower tiers, and settles.
 #include <algorithm>
+#include <utility>
 
 #include "base/check.h"
 #include "cache/prefix_cache_impl.h"
@@ -11,6 +12,7 @@ PrefixCache::Acquired PrefixCache::Impl::Acquire(Lease::State& lease, const Requ
   PREFIXD_CHECK(limit >= 0 && static_cast<size_t>(limit) <= tokens.size())
       << limit << " of " << tokens.size();
   Acquired acquired{.until = static_cast<int>(tokens.size())};
+  if (!std::exchange(lease.is_asking, false)) lease.asked = -1;
   if (lease.settled) return acquired;
   PREFIXD_CHECK(tokens.size() >= static_cast<size_t>(lease.ready)) << tokens.size() << " < " << lease.ready;
   if (!lease.detached) lease.keys->Extend(tokens);

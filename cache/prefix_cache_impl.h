@@ -57,6 +57,7 @@
 #include <unordered_set>
 #include <vector>
 
+#include "cache/another_wait.h"
 #include "cache/block_pool.h"
 #include "cache/claims.h"
 #include "cache/eviction.h"
@@ -136,14 +137,9 @@ struct Lease::State {
   // As which the remote tier knows it, and the blocks that it has asked for; 0: as none, or not any more.
   uint64_t asker = 0;
   size_t asked_begin = 0, asked_end = 0;
-  bool wanted = false;  // other daemons wait for these
-  // While another daemon computes its next block.
-  struct Elsewhere {
-    double since = -1;     // the last one came, or the wait began; below 0: it does not wait
-    double until = -1;     // it waits no longer, whatever comes; below 0: it has not waited
-    size_t block = 0;      // the number of the next one
-    bool in_vain = false;  // it has waited too long
-  } elsewhere;
+  bool wanted = false;       // other daemons wait for these
+  bool is_asking = false;    // the last Acquire has returned kLoading because of the remote tier
+  AnotherWait another_wait;  // for a daemon that computes blocks of it
   // When a part of what it loads was computed instead, or a long hit was not worth loading; below 0: not
   // since `plan`.
   double overtaken = -1;
@@ -365,8 +361,12 @@ struct PrefixCache::Impl {
   // Whether the lease waits for the remote tier to say which of its blocks up to `end` it has, or for another
   // daemon that computes them.
   bool WaitsForRemote(Lease::State& lease, const Request& request, size_t end);
-  bool WaitsForAnother(Lease::State& lease, size_t block, double compute, double step);
-  bool IsAsking(const Lease::State& lease) const { return lease.asked >= 0 || lease.elsewhere.since >= 0; }
+  // Until the blocks [from, to) are computed; 0: not known.
+  double ComputeSeconds(const Request& request, size_t from, size_t to) const;
+  void BeginWaitForAnother(Lease::State& lease, const Request& request, size_t first);
+  // Whether a lease that waits for another daemon may go on to do so, or to load what came from it. If not,
+  // its wait was in vain.
+  bool MayWaitForAnother(Lease::State& lease, const Request& request);
   void EndRemote(Lease::State& lease, RemoteEnd end);
   void QueueRemote(NodeId node);
   // What leases had computed before others began to wait for it.

@@ -29,6 +29,7 @@ bool PrefixCache::Impl::UseLowerTiers(Lease::State& lease, const Request& reques
     if (lease.waited && !loads_next && IsClaimedByAnother(lease, request.tokens)) return false;
     if (lease.loading.empty() && lease.load_begin <= at) {
       if (WaitsForRemote(lease, request, end)) {
+        lease.is_asking = true;
         acquired->state = AcquireState::kLoading;
         acquired->loads_from = Tier::kRemote;
         return true;
@@ -102,10 +103,11 @@ size_t PrefixCache::Impl::FindNextRun(const Lease::State& lease, std::span<const
 
 void PrefixCache::Impl::PlanLoads(Lease::State& lease, const Request& request, size_t end,
                                   Acquired* acquired) {
+  const bool loads_all = lease.another_wait.is_on() && options.load_policy == LoadPolicy::kAuto;
   std::vector<Tier> run;
   size_t from = FindNextRun(lease, request.tokens, lease.path.size(), end, &run);
   // Each hole costs a step. So what is short between two of them is computed with both.
-  while (IsShortRun(request, from, run.size()) && from < lease.path.size() + kWindow) {
+  while (!loads_all && IsShortRun(request, from, run.size()) && from < lease.path.size() + kWindow) {
     std::vector<Tier> next;
     const size_t begin = FindNextRun(lease, request.tokens, from + run.size(), end, &next);
     if (next.empty()) break;
@@ -118,7 +120,10 @@ void PrefixCache::Impl::PlanLoads(Lease::State& lease, const Request& request, s
   if (lower.empty() && (from == lease.path.size() || run.size() < kLeastSaved)) return;
   lease.plan.compute = 0;
   if (!lower.empty()) {
-    lease.plan = planner.Decide(lower, from, LoadsAhead(lease, from + run.size()), request.compute);
+    // To compute a part of what came from another daemon gains nothing while the rest is to come.
+    lease.plan = loads_all
+                     ? LoadPlanner::Plan{.first = from, .blocks = lower.size()}
+                     : planner.Decide(lower, from, LoadsAhead(lease, from + run.size()), request.compute);
     lease.decided = planner.now();
     lease.overtaken = -1;
     NoteDecision(lease.plan, lower, acquired);
@@ -254,8 +259,11 @@ bool PrefixCache::Impl::WaitsForLoad(Lease::State& lease, const Request& request
   // Spills hold transfers, too: each that ends lets a load begin.
   if (IsLoading(front.node) || (!tried && HasKv(front.node) && !running.empty())) {
     const std::vector<Tier> missing = MissingTiers(lease);
-    size_t instead = 0;
-    if (planner.MayWait(lease.plan, lease.decided, missing, lease.load_begin, request.compute, &instead)) {
+    size_t instead = missing.size();
+    const bool from_another = lease.another_wait.is_on() && options.load_policy == LoadPolicy::kAuto;
+    if (from_another ? MayWaitForAnother(lease, request)
+                     : planner.MayWait(lease.plan, lease.decided, missing, lease.load_begin, request.compute,
+                                       &instead)) {
       claims.EndAll(&lease.claimant);  // of blocks that were to be computed and have been loaded
       return true;
     }

@@ -2,6 +2,7 @@
 // computes its blocks, and what is written there at once.
 #include <algorithm>
 #include <deque>
+#include <utility>
 #include <vector>
 
 #include "cache/prefix_cache_impl.h"
@@ -12,8 +13,6 @@ namespace {
 // A lease waits so many seconds for the remote tier to say what it has, or such a share of computing it.
 constexpr double kLongestAsk = 0.02;  // when it is not known what computing takes
 constexpr double kAskedShare = 0.02;
-// And for other daemons at most so many times what computing would have taken.
-constexpr double kMostWaited = 2;
 constexpr size_t kLooks = 64;  // at blocks that wait to be written, in one turn
 
 }  // namespace
@@ -22,7 +21,8 @@ constexpr size_t kLooks = 64;  // at blocks that wait to be written, in one turn
 
 // The answer comes after a round trip: much sooner than the blocks could be computed, or not in time.
 bool PrefixCache::Impl::WaitsForRemote(Lease::State& lease, const Request& request, size_t end) {
-  if (!options.remote || options.load_policy == LoadPolicy::kRecompute || lease.elsewhere.in_vain)
+  const double asked = std::exchange(lease.asked, -1);
+  if (!options.remote || options.load_policy == LoadPolicy::kRecompute || lease.another_wait.has_ended())
     return false;
   RadixTree::Position at = lease.at();
   bool in_tree = true;
@@ -34,7 +34,7 @@ bool PrefixCache::Impl::WaitsForRemote(Lease::State& lease, const Request& reque
     if (!(in_tree && tree.InMemory(at.node)) && !OnDisk(key)) break;
   }
   // Of what another daemon computes, the last block is waited for as well.
-  const size_t least = lease.elsewhere.until < 0 ? kLeastSaved : 1;
+  const size_t least = lease.another_wait.is_on() ? 1 : kLeastSaved;
   if (end - first < least) return false;
   if (lease.asker == 0) {
     lease.asker = ++last_asker;
@@ -42,48 +42,49 @@ bool PrefixCache::Impl::WaitsForRemote(Lease::State& lease, const Request& reque
     lease.asked_begin = first;
   }
   lease.asked_end = end;
-  const auto token = [&](size_t block) { return static_cast<int>(block) * block_tokens; };
-  const double compute = request.compute == nullptr ? 0 : request.compute->Seconds(token(first), token(end));
+  const double compute = ComputeSeconds(request, first, end);
   const RemoteAnswer answer =
       port->FindOnRemote({.keys = lease.keys->keys().first(std::min(end, first + kMostRemoteAsked)),
                           .first = first,
                           .seconds = request.compute != nullptr && request.compute->OnlyLoads() ? 0 : compute,
                           .asker = lease.asker});
-  if (answer != RemoteAnswer::kAsked) lease.asked = -1;
-  if (answer == RemoteAnswer::kComputed) {
-    const double step = request.compute == nullptr ? 0 : request.compute->StepSeconds();
-    return WaitsForAnother(lease, first, compute, step);
-  }
-  lease.elsewhere.since = -1;
   if (answer == RemoteAnswer::kKnown) return false;
-  if (lease.asked < 0) lease.asked = seconds;
+  if (answer == RemoteAnswer::kComputed && !lease.another_wait.is_on())
+    BeginWaitForAnother(lease, request, first);
+  if (OnRemote(lease.keys->key(first))) return false;  // what has come is loaded first
+  if (lease.another_wait.is_on()) return MayWaitForAnother(lease, request);
+  if (answer == RemoteAnswer::kComputed) return false;
+  lease.asked = asked < 0 ? seconds : asked;
   if (options.load_policy == LoadPolicy::kLoad) return true;  // a store that fails ends it
   return seconds - lease.asked <= (compute == 0 ? kLongestAsk : kAskedShare * compute);
 }
 
-// `block` is the number of the next one that no other tier has, and all from there on take `compute` seconds.
-// While the other daemon works, blocks come at least as fast as this one would have computed them, a step
-// later. What has come is loaded first.
-bool PrefixCache::Impl::WaitsForAnother(Lease::State& lease, size_t block, double compute, double step) {
-  Lease::State::Elsewhere& wait = lease.elsewhere;
-  if (wait.until < 0) wait.until = seconds + kMostWaited * compute;
-  if (OnRemote(lease.keys->key(block))) {
-    wait.since = -1;
-    return false;
+double PrefixCache::Impl::ComputeSeconds(const Request& request, size_t from, size_t to) const {
+  const auto token = [&](size_t block) { return static_cast<int>(block) * block_tokens; };
+  return request.compute == nullptr ? 0 : request.compute->Seconds(token(from), token(to));
+}
+
+// `first` is the number of the first block that no other tier has. A store that is slower than computing
+// brings nothing in time, whoever computes it.
+void PrefixCache::Impl::BeginWaitForAnother(Lease::State& lease, const Request& request, size_t first) {
+  const double compute = ComputeSeconds(request, first, lease.asked_end);
+  const double load = planner.block_seconds(Tier::kRemote) * static_cast<double>(lease.asked_end - first);
+  if (options.load_policy == LoadPolicy::kAuto && compute > 0 && load >= compute) {
+    lease.another_wait.End();
+    EndRemote(lease, RemoteEnd::kOver);
+    return;
   }
-  if (wait.since < 0 || wait.block != block) {
-    wait.since = seconds;
-    wait.block = block;
-  }
-  if (seconds <= std::min(wait.since + compute + step, wait.until)) return true;
-  wait.since = -1;
-  wait.in_vain = true;
+  lease.another_wait.Begin(seconds, compute, request.compute == nullptr ? 0 : request.compute->StepSeconds());
+}
+
+bool PrefixCache::Impl::MayWaitForAnother(Lease::State& lease, const Request& request) {
+  if (lease.another_wait.MayWait(seconds, ComputeSeconds(request, lease.path.size(), lease.asked_end)))
+    return true;
   EndRemote(lease, RemoteEnd::kWaitedInVain);
   return false;
 }
 
 void PrefixCache::Impl::EndRemote(Lease::State& lease, RemoteEnd end) {
-  lease.asked = lease.elsewhere.since = -1;
   if (lease.asker == 0) return;
   port->EndRemote(lease.asker, lease.path.size(), end);
   lease.asker = 0;

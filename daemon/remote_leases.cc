@@ -118,7 +118,7 @@ std::vector<RedisStore::Mark> RemoteLeases::Marks(std::string_view kind, const Q
 
 Result<RemoteLeases::Taking> RemoteLeases::TakeFrom(const Question& question, size_t first, Wait* wait) {
   Hold hold{.question = question, .first = first};
-  hold.ttl = std::clamp(Nanos(question.seconds / 4), options_.shortest_nanos, options_.longest_nanos);
+  hold.ttl = std::clamp(Nanos(question.seconds / 8), options_.shortest_nanos, options_.longest_nanos);
   const int64_t now = clock_.NowNanos();
   hold.sure_until = now + hold.ttl;
   hold.until = now + Nanos(2 * question.seconds) + 2 * kSecond;

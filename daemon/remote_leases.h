@@ -62,7 +62,8 @@ class RemoteLeases {
     double least_seconds = 0.5;  // what takes less to compute is not leased; 0: nothing is
     bool all_wanted = false;     // as if others waited for each lease
     uint64_t holder = 0;         // the number of this daemon, unlike all others
-    // A lease lasts a quarter of the time to compute what it is for, within these, unless it is renewed.
+    // A lease lasts an eighth of the time to compute what it is for, within these, unless it is renewed: when
+    // its holder is killed, those that wait have half of what they may wait left.
     int64_t shortest_nanos = 500'000'000, longest_nanos = 1'000'000'000;
     // The longest time from one block that is written to the next, once all are computed.
     int64_t write_nanos = 1'000'000'000;

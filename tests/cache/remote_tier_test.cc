@@ -198,35 +198,76 @@ class ElsewhereTest : public RemoteTierTest {
   const Computing compute_{0.5};  // seconds for a token, and for a step
 };
 
-TEST_F(ElsewhereTest, ItIsWaitedForNoLongerThanComputingTakes) {
-  Lease lease = Wait(kLong);  // 6 seconds, and a step
-  EXPECT_EQ(At(16.4, lease, kLong), State::kLoading);
-  EXPECT_EQ(At(16.6, lease, kLong), State::kReady);
+// To compute kLong takes 6 seconds, and a wait costs at most a quarter of that and a step: 2 seconds.
+TEST_F(ElsewhereTest, ItIsWaitedForAQuarterOfWhatComputingTakesAndAStep) {
+  Lease lease = Wait(kLong);
+  EXPECT_EQ(At(11.9, lease, kLong), State::kLoading);
+  EXPECT_EQ(At(12.1, lease, kLong), State::kReady);
   ASSERT_EQ(port_.remote_ends.size(), 1u);
   EXPECT_EQ(port_.remote_ends[0].end, RemoteEnd::kWaitedInVain);
   EXPECT_EQ(port_.remote_ends[0].asker, port_.asker);
+  EXPECT_FALSE(cache_->waits_for_tiers());
   const int questions = port_.questions;
   Compute(lease, kLong);
   EXPECT_EQ(port_.questions, questions) << "it asks no more";
 }
 
+TEST_F(ElsewhereTest, BesideOthersThatBeginToComputeHereItGoesOnWaiting) {
+  Lease lease = Wait(kLong);
+  PollAt(11.9);
+  const Computing busy(2);
+  EXPECT_EQ(AcquireWith(lease, kLong, busy).state, State::kLoading);
+  PollAt(12.1);
+  EXPECT_EQ(AcquireWith(lease, kLong, busy).state, State::kReady);
+}
+
+TEST_F(ElsewhereTest, AStoreThatIsSlowerThanComputingIsNotWaitedFor) {
+  PrefixCache::Options options{.blocks = 16, .remote = true};
+  options.block_seconds[static_cast<size_t>(Tier::kRemote)] = 1.1;  // to compute one takes a second
+  Make(std::move(options));
+  port_.remote_answer = RemoteAnswer::kComputed;
+  PollAt(10);
+  Lease lease = Open();
+  EXPECT_EQ(AcquireWith(lease, kLong, compute_).state, State::kReady);
+  ASSERT_EQ(port_.remote_ends.size(), 1u);
+  EXPECT_EQ(port_.remote_ends[0].end, RemoteEnd::kOver) << "nobody has lied";
+}
+
+TEST_F(ElsewhereTest, AFewBlocksThatHaveComeAreLoadedThoughComputingThemIsAsFast) {
+  PrefixCache::Options options{.blocks = 16, .remote = true};
+  options.block_seconds[static_cast<size_t>(Tier::kRemote)] = 0.9;
+  Make(std::move(options));
+  port_.remote_answer = RemoteAnswer::kComputed;
+  PollAt(10);
+  Lease lease = Open();
+  EXPECT_EQ(AcquireWith(lease, kLong, compute_).state, State::kLoading);
+  PutRemote(kLong, 3);
+  EXPECT_EQ(At(10, lease, kLong), State::kLoading);
+  EXPECT_EQ(port_.started(), 3u) << "none is computed beside";
+  EXPECT_EQ(At(11.9, lease, kLong), State::kLoading);
+  EXPECT_EQ(At(12.1, lease, kLong), State::kReady) << "loads that hang are waited for no longer";
+  EXPECT_EQ(port_.remote_ends[0].end, RemoteEnd::kWaitedInVain);
+}
+
 TEST_F(ElsewhereTest, WhatComesIsLoadedAndWaitedOn) {
   Lease lease = Wait(kLong);
   PutRemote(kLong, 2);
-  EXPECT_EQ(At(14, lease, kLong), State::kLoading);
+  EXPECT_EQ(At(11.5, lease, kLong), State::kLoading);
   ASSERT_EQ(port_.held().size(), 2u) << "what has come is loaded";
   End(kSecond, kOk, {2, 2});
   End(kFirst, kOk, {1, 1});
-  EXPECT_EQ(At(14, lease, kLong), State::kLoading);
+  EXPECT_EQ(At(11.5, lease, kLong), State::kLoading);
   EXPECT_EQ(lease.ready(), 4);
   EXPECT_EQ(port_.started(), 2u);
-  EXPECT_EQ(At(18.4, lease, kLong), State::kLoading) << "4 seconds and a step from the last block on";
+  // To compute the other four takes 4 seconds: until 15.5 now, and until 16 at first.
+  EXPECT_EQ(At(13.4, lease, kLong), State::kLoading) << "2 seconds later than from the last block on";
   PutRemote(kLong, 5);
-  EXPECT_EQ(At(18.4, lease, kLong), State::kLoading);
+  EXPECT_EQ(At(13.4, lease, kLong), State::kLoading);
   for (int n = 5; n > 2; --n) End(Tokens(kLong.begin(), kLong.begin() + 2 * n), kOk, {n, n});
-  EXPECT_EQ(At(18.5, lease, kLong), State::kLoading) << "for the last block too";
+  EXPECT_EQ(At(13.4, lease, kLong), State::kLoading) << "for the last block too";
   EXPECT_EQ(lease.ready(), 10);
-  EXPECT_EQ(At(20.1, lease, kLong), State::kReady);
+  EXPECT_EQ(At(15.3, lease, kLong), State::kLoading);
+  EXPECT_EQ(At(15.5, lease, kLong), State::kReady);
   EXPECT_EQ(AcquireWith(lease, kLong, compute_).until, 12);
 }
 
@@ -234,14 +275,50 @@ TEST_F(ElsewhereTest, BlocksThatTrickleAreNotWaitedForForever) {
   Lease lease = Wait(kLong);
   double now = 10;
   for (size_t n = 1; n <= 3; ++n) {
-    now += 4;
+    now += 1.3;  // and a second to compute
     PutRemote(kLong, n);
     ASSERT_EQ(At(now, lease, kLong), State::kLoading);
     const auto token = static_cast<TokenId>(n);
-    if (n < 3) End(Tokens(kLong.begin(), kLong.begin() + static_cast<int>(2 * n)), kOk, {token, token});
+    End(Tokens(kLong.begin(), kLong.begin() + static_cast<int>(2 * n)), kOk, {token, token});
+    ASSERT_EQ(At(now, lease, kLong), State::kLoading);
   }
-  End({1, 1, 2, 2, 3, 3}, kOk, {3, 3});
-  EXPECT_EQ(At(22.1, lease, kLong), State::kReady) << "twice what computing takes";
+  EXPECT_EQ(At(14.9, lease, kLong), State::kLoading);
+  EXPECT_EQ(At(15.1, lease, kLong), State::kReady) << "so all is computed after 8 seconds, not 6";
+}
+
+TEST_F(ElsewhereTest, AWaitThatIsOverLeavesNothingBehind) {
+  Lease lease = Wait(kLong);
+  PutRemote(kLong, 3);
+  port_.remote_answer = RemoteAnswer::kAsked;
+  EXPECT_EQ(At(10.5, lease, kLong), State::kLoading);
+  for (int n = 3; n > 0; --n) End(Tokens(kLong.begin(), kLong.begin() + 2 * n), kOk, {n, n});
+  const int questions = port_.questions;
+  EXPECT_EQ(Acquire(lease, kLong, 6).state, State::kReady) << "no more is wanted";
+  EXPECT_EQ(port_.questions, questions);
+  EXPECT_FALSE(cache_->waits_for_tiers());
+}
+
+// A spill of the first one would hold a block of the device, of which too few are left; what a lease has is
+// held anyway.
+TEST_F(RemoteTierTest, WhatCannotGoYetDoesNotHoldUpTheOthers) {
+  Make({.blocks = 4, .remote = true, .spill_reserve = 2});
+  port_.wanted_askers.insert(0);  // --remote-write-through
+  Serve(kFirst);
+  Lease lease = Open();
+  const Tokens others{8, 8, 9, 9};
+  ASSERT_EQ(Acquire(lease, others).state, State::kReady);
+  Compute(lease, others);
+  Poll();
+  ASSERT_EQ(port_.held().size(), 2u);
+  EXPECT_EQ(port_.held()[0].key, KeyOf({8, 8}));
+  EXPECT_EQ(port_.held()[1].key, KeyOf(others));
+  port_.EndAll();
+  Poll();
+  EXPECT_EQ(port_.started(), 2u);
+  lease.Release();
+  Poll();
+  ASSERT_EQ(port_.held().size(), 1u) << "it has kept its place";
+  EXPECT_EQ(port_.held()[0].key, KeyOf(kFirst));
 }
 
 TEST_F(ElsewhereTest, WhenNobodyComputesItAnyMoreItIsComputed) {

@@ -1,11 +1,14 @@
 // Leases of daemons that share a store: RemoteTiers against Debian's redis-server.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "daemon/remote_tier.h"
 #include "tests/support/eventually.h"
+#include "tests/support/redis_cluster.h"
 #include "tests/support/redis_server.h"
 #include "tests/support/stepped_clock.h"
 
@@ -199,6 +202,50 @@ TEST_F(RemoteLeasesTest, AStoreThatFailsEndsAllWaits) {
   EXPECT_FALSE(a->IsWanted(1));
   a->End(1, 100, RemoteEnd::kOver);
   EXPECT_FALSE(b->stats().failure.empty());
+}
+
+TEST_F(RemoteLeasesTest, OneServerOfSeveralThatFailsEndsTheWaitsForItAlone) {
+  RedisCluster cluster;
+  constexpr size_t kGoes = 1;
+  const auto is_there = [&](const std::string& kind, const BlockKey& key) {
+    return cluster.OwnerOf(RedisSlotOf("prefixd:" + kind + ":0000000000000002:" + ToHex(key))) == kGoes;
+  };
+  // A sequence of which that server has all records, or neither a record nor a mark.
+  const auto sequence = [&](bool goes) {
+    std::vector<BlockKey> keys;
+    while (keys.size() < 4) {
+      BlockKey key{.low = keys.empty() ? goes : keys.back().low, .high = keys.size()};
+      const auto fits = [&] {
+        if (goes) return is_there("1", key);
+        return !is_there("1", key) && !is_there("lease", key) && !is_there("wanted", key);
+      };
+      do ++key.low;
+      while (!fits());
+      keys.push_back(key);
+    }
+    return keys;
+  };
+  const std::vector<BlockKey> stays = sequence(false), goes = sequence(true);
+  const auto daemon = [&](uint64_t holder) {
+    RemoteTier::Options options = DaemonOptions(holder);
+    options.store.address = cluster.address();
+    return std::make_unique<RemoteTier>(std::move(options));
+  };
+  const auto a = daemon(1), b = daemon(2);
+  EXPECT_EQ(Answer(a.get(), Ask(stays, 1)), RemoteAnswer::kKnown);
+  EXPECT_EQ(Answer(a.get(), Ask(goes, 2)), RemoteAnswer::kKnown);
+  EXPECT_EQ(Answer(b.get(), Ask(stays, 1)), RemoteAnswer::kComputed);
+  EXPECT_EQ(Answer(b.get(), Ask(goes, 2)), RemoteAnswer::kComputed);
+  ASSERT_TRUE(Eventually([&] { return a->IsWanted(1); }));
+  cluster.server(kGoes).Kill();
+  ASSERT_TRUE(Eventually([&] { return b->Find(Ask(goes, 2)) == RemoteAnswer::kKnown; }));
+  EXPECT_EQ(Count(*b, kMissed), 1u);
+  EXPECT_EQ(b->Find(Ask(stays, 1)), RemoteAnswer::kComputed) << "this one goes on";
+  Write(a.get(), stays, 0, 4);
+  ASSERT_TRUE(Eventually([&] { return b->Find(Ask(stays, 1)) == RemoteAnswer::kKnown; }));
+  EXPECT_TRUE(b->Contains(stays[3]));
+  EXPECT_EQ(Count(*b, kMissed), 1u);
+  EXPECT_NE(b->stats().failure.find("the others work"), std::string::npos) << b->stats().failure;
 }
 
 TEST_F(RemoteLeasesTest, AStoreThatLiesCostsOneWait) {
