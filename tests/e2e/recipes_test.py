@@ -17,6 +17,12 @@ def usage(text):
     return json.loads(text[text.index("{"):])["usage"]
 
 
+def written(recipe, port):
+    """The blocks that the daemon with this port has written to the remote cache."""
+    rows = urllib.request.urlopen(recipe.url(port) + "/metrics", timeout=PATIENCE).read().decode()
+    return float(re.search(r'prefixd_remote_writes_total{result="written"} (\S+)', rows)[1])
+
+
 @installed("vllm-router")
 def test_two_daemons_behind_vllm_router(tmp_path):
     with Recipe("Two daemons behind vllm-router", tmp_path, vllm_router=program("vllm-router")) as recipe:
@@ -36,21 +42,34 @@ def test_two_daemons_and_one_store(tmp_path):
     with Recipe("Two daemons and one store", tmp_path) as recipe:
         numbers = itertools.count()
 
-        def written():
-            rows = urllib.request.urlopen(recipe.url(8081) + "/metrics", timeout=PATIENCE).read().decode()
-            return float(re.search(r'prefixd_remote_writes_total{result="written"} (\S+)', rows)[1])
-
         def second_loads():  # what is faster decides, so one time may not be enough
             prompt = f"{next(numbers)} is a prompt that the first daemon knows, and the second not yet. " * 8
-            before = written()
+            before = written(recipe, 8081)
             for _ in range(2):
                 answer = ask(recipe.url(8081), "/v1/completions", prompt=prompt, max_tokens=1)
             blocks = (usage(answer)["prompt_tokens"] - 1) // 16
-            wait_until(lambda: written() >= before + blocks, "the records")
+            wait_until(lambda: written(recipe, 8081) >= before + blocks, "the records")
             answer = recipe.run(PROMPT=prompt, MODEL=MODEL.name)
             source = re.search(r"x-prefixd-cache-source: .*remote=(\d+)", answer)
             return source is not None and int(source[1]) >= 16 * (blocks // 2)
         wait_until(second_loads, "a prompt from the store")
+
+
+@pytest.mark.skipif(shutil.which("redis-server") is None, reason="redis-server is not installed")
+def test_prefill_on_one_daemon_and_decode_on_another(tmp_path):
+    with Recipe("Prefill on one daemon, decode on another", tmp_path) as recipe:
+        numbers = itertools.count()
+
+        def decode_loads():  # what is faster decides, so one time may not be enough
+            words = {"MODEL": MODEL.name, "PROMPT": f"{next(numbers)} is the number of a prompt. " * 40}
+            before = written(recipe, 8081)
+            tokens = usage(recipe.run(0, **words))["prompt_tokens"]
+            wait_until(lambda: written(recipe, 8081) >= before + (tokens - 1) // 16, "the records")
+            answer = recipe.run(1, **words)
+            assert usage(answer)["completion_tokens"] > 1
+            assert written(recipe, 8082) == 0
+            return usage(answer)["prompt_tokens_details"]["cached_tokens"] >= tokens - 16
+        wait_until(decode_loads, "a prompt of which decode computes a block at most")
 
 
 def rows(first):
