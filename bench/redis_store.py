@@ -1,4 +1,6 @@
-"""Debian's redis-server for a measurement, and a proxy that makes it slow. It needs nothing but Python."""
+"""Debian's redis-server for a measurement or a test, and a proxy that makes it slow. It needs nothing but
+Python; tests/e2e/redis_server.py has what tests need beside it.
+"""
 
 import atexit
 import os
@@ -6,59 +8,103 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 
+PATIENCE = 30  # seconds
+
+
+def free_port():
+    """One of the loopback interface. Another process may take it."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return free.getsockname()[1]
+
 
 class RedisServer:
-    """On a free port of the loopback interface. It keeps nothing on disk."""
+    """A context manager; without `with` it ends with the program. On a free port of the loopback interface.
+    `options` are more arguments of redis-server. It keeps nothing on disk.
+    """
+
+    scheme = "redis"
 
     def __init__(self, *options):
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
-        command = ["redis-server", "--bind", "127.0.0.1", "--port", str(self.port), "--save", "",
-                   "--appendonly", "no", "--logfile", os.devnull, *options]
+        self.options = options
+        self.folder = tempfile.TemporaryDirectory()
+        atexit.register(self.kill)
+        for _ in range(5):
+            self.port = free_port()
+            if self._start():
+                return
+        sys.exit("redis-server does not start")
+
+    def _port_options(self):
+        return ["--port", str(self.port)]
+
+    def _start(self):
+        command = ["redis-server", "--bind", "127.0.0.1", *self._port_options(), "--save", "", "--appendonly",
+                   "no", "--logfile", os.devnull, *self.options]
         try:
-            self.process = subprocess.Popen(command)
+            self.process = subprocess.Popen(command, cwd=self.folder.name)
         except FileNotFoundError:
             sys.exit("redis-server is not installed: apt install redis-server")
-        atexit.register(self.kill)
-        deadline = time.monotonic() + 30
-        while True:
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline and self.process.poll() is None:
             try:
                 socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
-                return
+                return True
             except OSError:
-                if time.monotonic() > deadline or self.process.poll() is not None:
-                    sys.exit("redis-server does not start")
                 time.sleep(0.02)
+        return False
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.kill()
+        self.folder.cleanup()
 
     @property
     def url(self):
-        return f"redis://127.0.0.1:{self.port}/0"
+        return f"{self.scheme}://127.0.0.1:{self.port}/0"
 
-    def stop(self):
-        self.process.send_signal(signal.SIGSTOP)
+    def signal(self, number):
+        self.process.send_signal(number)
 
     def kill(self):
         if self.process.poll() is None:
-            self.process.send_signal(signal.SIGCONT)
+            self.signal(signal.SIGCONT)
             self.process.kill()
         self.process.wait()
 
+    def restart(self):
+        if not self._start():
+            sys.exit("redis-server does not start again")
+
 
 class SlowProxy:
-    """A TCP proxy before a server. Once `rate` is set, it passes on so many bytes per second from it."""
+    """A context manager; without `with` it ends with the program. A TCP proxy before a server, which passes
+    on `rate` bytes per second from it; None: all at once. The rate may change.
+    """
 
-    def __init__(self, port):
-        self.target, self.rate = port, None
+    def __init__(self, port, rate=None):
+        self.target, self.rate = port, rate
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"redis://127.0.0.1:{self.listener.getsockname()[1]}/0"
         threading.Thread(target=self._accept, daemon=True).start()
 
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.listener.close()
+
     def _accept(self):
         while True:
-            client, _ = self.listener.accept()
+            try:
+                client, _ = self.listener.accept()
+            except OSError:
+                return
             server = socket.create_connection(("127.0.0.1", self.target))
             for ends in (client, server, False), (server, client, True):
                 threading.Thread(target=self._pass, args=ends, daemon=True).start()

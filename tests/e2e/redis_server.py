@@ -1,84 +1,38 @@
-"""Runs Debian's redis-server for a test, on a free port of the loopback interface: alone, as a cluster, with
-TLS, or behind a slow proxy.
-"""
+"""Debian's redis-server in a test: alone, as a cluster, with TLS, or behind a slow proxy."""
 
-import os
 import shutil
-import signal
 import socket
 import ssl
-import subprocess
 import tempfile
-import threading
-import time
 
 import pytest
+import redis_store
 
 from daemon import make_certificate, wait_until
-from prometheus_server import free_port
+from redis_store import PATIENCE, SlowProxy, free_port
 
-PATIENCE = 30
+__all__ = ["RedisCluster", "RedisServer", "SlowProxy"]
 
 
-class RedisServer:
-    """A context manager. `options` are more arguments of redis-server. It keeps nothing on disk. With `tls`
-    it takes TLS alone.
-    """
+class RedisServer(redis_store.RedisServer):
+    """With `tls` it takes TLS alone."""
 
     def __init__(self, *options, tls=False):
         if shutil.which("redis-server") is None:
             pytest.skip("redis-server is not installed")
-        self.options = options
-        self.folder = tempfile.TemporaryDirectory()
         self.certificate = None
         if tls:
-            self.certificate, key = make_certificate(self.folder.name)
-            self.options += ("--tls-cert-file", self.certificate, "--tls-key-file", key, "--tls-ca-cert-file",
-                             self.certificate, "--tls-auth-clients", "no")
-        for _ in range(5):  # another process may take the port
-            self.port = free_port()
-            if self._start():
-                return
-        raise AssertionError("redis-server does not start")
+            self.scheme = "rediss"
+            self.keys = tempfile.TemporaryDirectory()
+            self.certificate, key = make_certificate(self.keys.name)
+            options += ("--tls-cert-file", self.certificate, "--tls-key-file", key, "--tls-ca-cert-file",
+                        self.certificate, "--tls-auth-clients", "no")
+        super().__init__(*options)
 
-    def _start(self):
-        port = ["--port", str(self.port)]
-        if self.certificate is not None:
-            port = ["--port", "0", "--tls-port", str(self.port)]
-        self.process = subprocess.Popen(
-            ["redis-server", "--bind", "127.0.0.1", *port, "--save", "", "--appendonly", "no", "--logfile",
-             os.devnull, *self.options], cwd=self.folder.name)
-        deadline = time.monotonic() + PATIENCE
-        while time.monotonic() < deadline and self.process.poll() is None:
-            try:
-                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
-                return True
-            except OSError:
-                time.sleep(0.02)
-        return False
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.kill()
-        self.folder.cleanup()
-
-    def kill(self):
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGCONT)
-            self.process.kill()
-        self.process.wait()
-
-    def restart(self):
-        assert self._start()
-
-    def signal(self, number):
-        self.process.send_signal(number)
-
-    @property
-    def url(self):
-        return f"redis{'' if self.certificate is None else 's'}://127.0.0.1:{self.port}/0"
+    def _port_options(self):
+        if self.certificate is None:
+            return super()._port_options()
+        return ["--port", "0", "--tls-port", str(self.port)]
 
     @property
     def flags(self):
@@ -149,47 +103,3 @@ class RedisCluster:
 
     def records(self):
         return [key for server in self.servers for key in server.records()]
-
-
-class SlowProxy:
-    """A context manager: a TCP proxy before a server, which passes on so many bytes per second from it."""
-
-    def __init__(self, port, bytes_per_second):
-        self.target, self.rate = port, bytes_per_second
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self.listener.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.listener.close()
-
-    @property
-    def url(self):
-        return f"redis://127.0.0.1:{self.port}/0"
-
-    def _accept(self):
-        while True:
-            try:
-                client, _ = self.listener.accept()
-            except OSError:
-                return
-            server = socket.create_connection(("127.0.0.1", self.target))
-            threading.Thread(target=self._pass, args=(client, server, None), daemon=True).start()
-            threading.Thread(target=self._pass, args=(server, client, self.rate), daemon=True).start()
-
-    def _pass(self, source, target, rate):
-        try:
-            while data := source.recv(4096):
-                if rate is not None:
-                    time.sleep(len(data) / rate)
-                target.sendall(data)
-        except OSError:
-            pass
-        for end in (source, target):
-            try:
-                end.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
