@@ -103,7 +103,7 @@ size_t PrefixCache::Impl::FindNextRun(const Lease::State& lease, std::span<const
 
 void PrefixCache::Impl::PlanLoads(Lease::State& lease, const Request& request, size_t end,
                                   Acquired* acquired) {
-  const bool loads_all = lease.another_wait.is_on() && options.load_policy == LoadPolicy::kAuto;
+  const bool loads_all = lease.another_wait.is_on();
   std::vector<Tier> run;
   size_t from = FindNextRun(lease, request.tokens, lease.path.size(), end, &run);
   // Each hole costs a step. So what is short between two of them is computed with both.

@@ -3,7 +3,7 @@ at once is computed by one, and with --remote-write-through what one computes an
 
 The model is one on which a prompt takes a second or more, so that who computes it learns that others wait. A
 lease is renewed in time, which a busy machine may miss: then another daemon computes, too. So a test that
-sees that goes on with another prompt, once, and what it then sees must keep what is promised.
+sees that goes on with another prompt, once or twice, and what it then sees must keep what is promised.
 """
 
 import concurrent.futures
