@@ -120,10 +120,10 @@ def test_what_one_daemon_wants_is_not_written(store, fleet, bare):
 
 
 @pytest.mark.parametrize("disk, seeds", [(False, (3, 4)), (True, (5, 6))])
-def test_prefill_on_one_daemon_and_decode_on_another(model, store, fleet, bare, disk, seeds, tmp_path):
+def test_prefill_on_one_daemon_and_decode_on_another(model, store, bare, disk, seeds, tmp_path):
     more = ["--disk-cache-dir", tmp_path / "kv", "--disk-cache", "256MiB"] if disk else []
-    decode = fleet[3]
-    with start_with(store, model, "--remote-write-through", *more) as prefill:
+    with start_with(store, model, "--remote-write-through", *more) as prefill, \
+            start_with(store, model, "--load-policy", "load") as decode:
         for seed in seeds:
             said = bare(seed)
             before = written([prefill]), written([decode])
