@@ -185,7 +185,7 @@ bool Engine::idle() const { return impl_->alive.load() == 0; }
 void Engine::WaitForWork(std::chrono::nanoseconds timeout) {
   if (impl_->all_wait && (impl_->options.load_policy == LoadPolicy::kAuto || impl_->options.remote))
     timeout = std::min<std::chrono::nanoseconds>(timeout, kLoadTick);
-  if (!impl_->again) impl_->inbox.Wait(timeout);
+  if (!std::exchange(impl_->again, false)) impl_->inbox.Wait(timeout);
 }
 
 uint64_t Engine::progress() const { return impl_->turns.load() + impl_->model->progress(); }
@@ -233,7 +233,7 @@ bool Engine::Advance() {
   if (worked) e.LaunchAhead();
   e.PublishAndDeliver();
   e.view.Turn(e.cache);
-  e.again = worked && e.steps.empty();
+  e.again = worked && (e.steps.empty() || e.steps.Done());  // the ends of two steps wake once
   return worked;
 }
 

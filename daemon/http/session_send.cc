@@ -206,8 +206,10 @@ std::function<void()> Session::PostAfter(double seconds, std::function<void()> j
   auto timer = std::make_shared<asio::steady_timer>(socket_.get_executor());
   auto cancelled = std::make_shared<std::atomic<bool>>(false);
   timer->expires_after(std::chrono::nanoseconds(static_cast<int64_t>(seconds * 1e9)));
-  timer->async_wait([timer, cancelled, job = std::move(job)](ErrorCode error) {
-    if (!error && !*cancelled) RunAndCatch(job);
+  timer->async_wait([weak = weak_from_this(), timer, cancelled, job = std::move(job)](ErrorCode error) {
+    if (error || *cancelled) return;
+    if (const auto self = weak.lock()) return self->RunJob(job);
+    RunAndCatch(job);
   });
   return [timer, cancelled, executor = socket_.get_executor()] {
     *cancelled = true;

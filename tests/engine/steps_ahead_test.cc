@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <chrono>
 #include <memory>
 #include <utility>
 #include <vector>
@@ -77,6 +78,23 @@ TEST_F(StepsAhead, TheNextStepIsLaunchedBeforeTheTokenOfThisOneIsThere) {
   EXPECT_EQ(runner_.launches_ahead, kTokens - 1);
   EXPECT_EQ(engine->Stats().dropped_tokens, 0u);
   EXPECT_FALSE(runner_.in_flight());
+}
+
+// Both ends may come before the engine looks, and are one waking then.
+TEST_F(StepsAhead, TwoStepsThatEndTogetherNeedOneWaking) {
+  using std::chrono::seconds, std::chrono::steady_clock;
+  const auto engine = MakeAhead(Options());
+  const auto recorder = Submit(*engine, Greedy(20, 2));
+  EXPECT_TRUE(engine->Advance());
+  ASSERT_EQ(runner_.launches, 2);
+  runner_.End(Status::Ok());
+  runner_.End(Status::Ok());
+  const auto begun = steady_clock::now();
+  while (!recorder->finished()) {
+    engine->Advance();
+    engine->WaitForWork(seconds(60));
+  }
+  EXPECT_LT(steady_clock::now() - begun, seconds(30)) << "it slept until its time was over";
 }
 
 TEST_F(StepsAhead, AnAnswerEndsAtTheEndOfTheContext) {
