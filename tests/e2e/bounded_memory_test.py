@@ -168,6 +168,22 @@ def test_large_bodies_at_once(daemon):
     peak.check("large bodies")
 
 
+def test_calls_of_many_small_values(small_daemon):
+    """The text of a call is written again before the conversation is rendered."""
+    peak, statuses = Peak(small_daemon), []
+    call = {"type": "tool_use", "id": "1", "name": "f", "input": {"a": [{}] * (2 * MIB)}}
+    body = {"max_tokens": 1, "messages": [{"role": "assistant", "content": [call]}]}
+
+    def post():
+        status, _, text = small_daemon.request("POST", "/v1/messages", body)
+        assert "tool_result" in text or "--max-inflight" in text, text[:1000]
+        statuses.append(status)
+
+    run_all([post] * 3)
+    assert 400 in statuses and set(statuses) <= {400, 503}, statuses
+    peak.check("calls of many values")
+
+
 def test_readers_that_do_not_read(small_daemon):
     daemon = small_daemon
     peak, text = Peak(daemon), hostile_text(BODY // 2)

@@ -129,6 +129,34 @@ class JsonWriter {
       Raise("Object of type " + std::string(TypeName(value)) + " is not JSON serializable");
     }
   }
+  // The same without a tree of values, which takes many times the memory of its text. Numbers that JSON does
+  // not have are refused.
+  void Write(const boost::json::value& json, int level) {
+    if (level == kMaxValueDepth) Budget::Exhausted("levels of nested values", kMaxValueDepth);
+    if (const boost::json::array* array = json.if_array()) {
+      out_ += '[';
+      for (size_t i = 0; i < array->size(); ++i) {
+        if (i > 0) out_ += style_.item_separator;
+        Write((*array)[i], level + 1);
+      }
+      out_ += ']';
+    } else if (const boost::json::object* object = json.if_object()) {
+      out_ += '{';
+      for (auto member = object->begin(); member != object->end(); ++member) {
+        if (member != object->begin()) out_ += style_.item_separator;
+        Quote(MarkedText::Own(std::string(member->key())));
+        out_ += style_.key_separator;
+        Write(member->value(), level + 1);
+      }
+      out_ += '}';
+    } else {
+      const Value scalar = Converter(/*input=*/false, budget_).Convert(json, 1);
+      if (const double* d = scalar.As<double>(); d && !std::isfinite(*d))
+        Raise("a number is out of the range of doubles.");
+      Write(scalar, level);
+    }
+    budget_.StringSize(out_.size());
+  }
   MarkedText Take() { return std::move(out_); }
 
  private:
@@ -299,6 +327,13 @@ MarkedText ToJson(const Value& value, const JsonStyle& style, Budget& budget) {
   budget.StringSize(out.size());
   budget.Bytes(out.size());
   return out;
+}
+
+std::string ToJson(const boost::json::value& json, Budget& budget) {
+  const JsonStyle style;
+  JsonWriter writer(style, budget);
+  writer.Write(json, 0);
+  return writer.Take().TakeBytes();
 }
 
 }  // namespace prefixd::jinja

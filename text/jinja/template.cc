@@ -58,7 +58,7 @@ std::optional<boost::json::value> ParseJsonText(std::string_view json) {
 Result<std::string> JsonText(const boost::json::value& value) {
   try {
     Budget budget{Limits()};
-    return ToJson(FromJson(value, /*input=*/false, budget), JsonStyle(), budget).TakeBytes();
+    return ToJson(value, budget);
   } catch (const Error& error) {
     return Status(error.code, error.message);
   } catch (const std::bad_alloc&) {

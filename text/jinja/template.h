@@ -79,7 +79,8 @@ class Template {
 // strings in the result, which Render and JsonText take for the numbers that they are. Returns nothing when
 // the text is not JSON.
 std::optional<boost::json::value> ParseJsonText(std::string_view json);
-// The JSON text of a value, as Python's json.dumps(ensure_ascii=False) spells it.
+// The JSON text of a value, as Python's json.dumps(ensure_ascii=False, allow_nan=False) spells it. Beside its
+// text, of at most 16 MiB, it takes no memory. Fails with kInvalidArgument on a number that is not finite.
 Result<std::string> JsonText(const boost::json::value& value);
 
 }  // namespace prefixd::jinja

@@ -227,5 +227,7 @@ struct JsonStyle {
 };
 // json.dumps.
 MarkedText ToJson(const Value& value, const JsonStyle& style, Budget& budget);
+// json.dumps(ensure_ascii=False, allow_nan=False) of what FromJson would read, without building its values.
+std::string ToJson(const boost::json::value& json, Budget& budget);
 
 }  // namespace prefixd::jinja

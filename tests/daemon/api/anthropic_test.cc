@@ -211,6 +211,9 @@ TEST_F(AnthropicTest, ErrorsNameTheField) {
        "messages.0.content.0.tool_use_id"},
       {R"("messages":[{"role":"assistant","content":[{"type":"tool_use","id":"t","name":"f","input":1}]}])",
        "messages.0.content.0.input"},
+      {R"("messages":[{"role":"assistant","content":[{"type":"tool_use","id":"t","name":"f","input":)"
+       R"({"x":[1e999]}}]}])",
+       "messages.0.content.0.input: a number"},
       {R"("messages":[{"role":"user","content":"a"},{"role":"assistant","content":[]}])", "messages.1"},
       {R"("messages":[{"role":"user","content":"a"}],"system":[{"type":"image"}])", "system.0"},
       {R"("messages":[{"role":"user","content":"a"}],"stop_sequences":[""])", "stop_sequences"},

@@ -280,6 +280,21 @@ TEST(JinjaTemplate, JsonNumbersKeepTheirKind) {
             "[1, 1.0, -0.0, 100000.0, 18446744073709551615, Infinity, true]");
 }
 
+TEST(JinjaTemplate, AJsonTextIsThatOfTheFilter) {
+  json::value value = json::parse(
+      R"({"a":[{},[],1,1.0,-0.0,1e5,1e-7,18446744073709551615,true,null],"\n\u0001é":{"b":"\"λ\u007f🙂"}})");
+  value.get_object()["long"] = *ParseJsonText("[123456789012345678901234567890, 1E2]");
+  EXPECT_EQ(*JsonText(value), *Render("{{ x|tojson }}", {{"x", value}}));
+  for (const char* number : {"1e400", "-1e400"}) {
+    EXPECT_FALSE(JsonText(json::parse(number)).ok());
+    EXPECT_FALSE(JsonText(*ParseJsonText(number)).ok());
+  }
+  json::value deep;
+  for (int i = 0; i < 149; ++i) deep = json::array{std::move(deep)};
+  EXPECT_TRUE(JsonText(deep).ok());
+  EXPECT_EQ(JsonText(json::array{deep}).status().code(), Code::kResourceExhausted);
+}
+
 TEST(JinjaTemplate, DictsWithManyKeysFindThemAll) {
   json::object big;
   for (int i = 0; i < 1000; ++i) big["k" + std::to_string(i)] = i;
