@@ -61,6 +61,13 @@ size_t CodePointsIn(std::string_view utf8) {
   return static_cast<size_t>(std::ranges::count_if(utf8, [](char c) { return (c & 0xC0) != 0x80; }));
 }
 
+// The code points with which both texts begin.
+std::string_view CommonBegin(std::string_view a, std::string_view b) {
+  auto end = static_cast<size_t>(std::ranges::mismatch(a, b).in1 - a.begin());
+  while (end < a.size() && (a[end] & 0xC0) == 0x80) --end;
+  return a.substr(0, end);
+}
+
 }  // namespace
 
 std::string_view PromptChangeName(PromptChange change) {
@@ -169,13 +176,23 @@ void PromptRecord::AddAnswer(const TextPiece& piece) {
 
 void PromptRecord::EndAnswer(const Tokenizer& tokenizer, std::span<const TokenId> prompt) {
   if (messages.size() > prompt_messages) EndMessage(calls_);
-  if (!answer_ids_.empty()) answer_ids_.pop_back();
-  // Not what the stream holds back at the end: the last token may have made another text of it.
+  std::optional<TokenId> last;
+  if (!answer_ids_.empty()) {
+    last = answer_ids_.back();
+    answer_ids_.pop_back();
+  }
   Detokenizer stream(tokenizer, /*skip_special_tokens=*/false, PromptTail(tokenizer, prompt));
   for (const TokenId id : answer_ids_) {
     text.AppendText(stream.Push(id));
     tokens.Append(static_cast<uint32_t>(id));
   }
+  // What the stream holds back, as far as the last token has not made another text of it.
+  Detokenizer copy = stream;
+  const std::string held = copy.Flush();
+  std::string sent;
+  if (last) sent = stream.Push(*last);
+  sent += stream.Flush();
+  text.AppendText(CommonBegin(held, sent));
   std::vector<TokenId>().swap(answer_ids_);
   for (PrefixTrace* trace : {&contents, &text, &tokens}) trace->ShrinkToFit();
 }

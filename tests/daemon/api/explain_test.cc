@@ -242,28 +242,45 @@ TEST_F(ExplainTest, AKeyCountsItsRequestsAndChoosesWhatIsCompared) {
 }
 
 // A template that changes earlier turns: it drops what is in brackets, trims, or rewrites them.
-TEST_F(ExplainTest, TheTemplateDiverges) {
-  struct Case {
-    const char *content, *answer;
-    int message;
-  };
-  for (const Case& one :
-       {Case{"{{ m.content.split(']')[-1] }}", "[think] yes", 1}, Case{"{{ m.content | trim }}", "yes \n", 1},
-        Case{"{{ m.content | upper }}", "yes", 1}}) {
-    const auto rewriting = MakeTemplate(one.content);
+class TemplateDivergesTest : public ExplainTest {
+ protected:
+  void Check(const char* content, const char* answer) {
+    const auto rewriting = MakeTemplate(content);
     api_.context.chat_template = rewriting.get();
     const Turns talk = {{"user", "hello"}};
     Turns next = talk;
-    next.push_back({"assistant", one.answer});
+    next.push_back({"assistant", answer});
     next.push_back({"user", "more"});
-    Ask("/v1/chat/completions", ChatBody(talk), one.answer);
-    const json::object told = Explain(IdOf(Ask("/v1/chat/completions", ChatBody(next), "well")));
+    const std::string salt = std::to_string(api_.engine.submitted());  // compared with this one alone
+    const auto ask = [&](const Turns& turns, const char* text) {
+      json::object body = ChatBody(turns);
+      body["cache_salt"] = salt;
+      return IdOf(Ask("/v1/chat/completions", std::move(body), text));
+    };
+    ask(talk, answer);
+    const json::object told = Explain(ask(next, "well"));
     EXPECT_EQ(At(told, "/comparison/change"), "template") << json::serialize(told);
-    EXPECT_EQ(At(told, "/comparison/message"), json::value(one.message)) << json::serialize(told);
+    EXPECT_EQ(At(told, "/comparison/message"), json::value(1)) << json::serialize(told);
     EXPECT_TRUE(At(told, "/comparison/in_answer").as_bool());
     EXPECT_EQ(At(told, "/first_miss/reason"), "template_diverged");
+    api_.context.chat_template = rewrites_;
   }
-  api_.context.chat_template = rewrites_;
+};
+
+TEST_F(TemplateDivergesTest, WhereItDropsTrimsOrRewrites) {
+  Check("{{ m.content.split(']')[-1] }}", "[think] yes");
+  Check("{{ m.content | trim }}", "yes \n");
+  Check("{{ m.content | upper }}", "yes");
+}
+
+// Byte tokens, such as the end of a line of SentencePiece, are text only when the run of them ends.
+TEST_F(TemplateDivergesTest, WhereItTrimsWhatTheLastTokensWrote) {
+  PREFIXD_NEED_SHARED("golden/tokenizers");
+  for (const Family& family : kFamilies) {
+    Use(family);
+    Check("{{ m.content | trim }}", "yes\n");
+    Check("{{ m.content | trim }}", "yes \n\n");
+  }
 }
 
 }  // namespace
