@@ -28,6 +28,10 @@ Begin CommonBegin(const Tokenizer& tokenizer, std::span<const TokenId> before,
                   std::span<const Control> controls) {
   Detokenizer stream(tokenizer, /*skip_special_tokens=*/false, PromptTail(tokenizer, before));
   Begin common{.ids = {}, .end = begin};
+  // To look at what the stream holds back costs as much as that is. Of a long run of byte tokens only the end
+  // is looked at.
+  constexpr size_t kMostHeld = 256;
+  size_t held_ids = 0;
   size_t returned = begin;  // the end of what the stream has returned
   auto control = controls.begin();
   for (size_t i = 0; i < answer.size(); ++i) {
@@ -40,6 +44,9 @@ Begin CommonBegin(const Tokenizer& tokenizer, std::span<const TokenId> before,
     const std::string piece = stream.Push(answer[i]);
     if (!text.substr(returned).starts_with(piece)) break;
     returned += piece.size();
+    held_ids = piece.empty() ? held_ids + 1 : 0;
+    const bool ends = i + 1 == answer.size() || tokenizer.IsControl(answer[i + 1]);
+    if (held_ids > kMostHeld && !ends) continue;
     Detokenizer copy = stream;
     const std::string held = copy.Flush();
     if (!text.substr(returned).starts_with(held)) continue;
@@ -83,7 +90,7 @@ Parsed<std::vector<TokenId>> EncodeReusing(const Tokenizer& tokenizer, const Mar
     Begin most;
     for (const AnswerIds& answer : place.answers) {
       const Begin common = CommonBegin(tokenizer, ids, *answer, text.bytes(), at, {control, controls->end()});
-      if (common.end > most.end) most = common;
+      if (common.end >= most.end) most = common;
     }
     ids.insert(ids.end(), most.ids.begin(), most.ids.end());
     at = std::max(at, most.end);

@@ -31,12 +31,4 @@ std::span<const TokenId> PromptTail(const Tokenizer& tokenizer, std::span<const 
   return prompt.subspan(from - std::min(from, kCodePointTokens));
 }
 
-std::string DecodeAfter(const Tokenizer& tokenizer, std::span<const TokenId> prompt,
-                        std::span<const TokenId> ids) {
-  Detokenizer stream(tokenizer, /*skip_special_tokens=*/false, PromptTail(tokenizer, prompt));
-  std::string text;
-  for (const TokenId id : ids) text += stream.Push(id);
-  return text += stream.Flush();
-}
-
 }  // namespace prefixd

@@ -38,8 +38,5 @@ class Detokenizer {
 // The end of a prompt that a Detokenizer needs as context: a token that is not special, and enough tokens
 // before it to complete a code point.
 std::span<const TokenId> PromptTail(const Tokenizer& tokenizer, std::span<const TokenId> prompt);
-// What Decode of prompt and ids adds to Decode of the prompt.
-std::string DecodeAfter(const Tokenizer& tokenizer, std::span<const TokenId> prompt,
-                        std::span<const TokenId> ids);
 
 }  // namespace prefixd

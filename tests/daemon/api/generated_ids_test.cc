@@ -9,8 +9,8 @@
 #include "base/prng.h"
 #include "base/utf8.h"
 #include "daemon/api/reusing_encoder.h"
+#include "tests/daemon/api/golden_families.h"
 #include "tests/support/shared_data.h"
-#include "text/tokenizer/detokenizer.h"
 #include "text/tokenizer/normal_forms.h"
 
 namespace prefixd {
@@ -182,6 +182,11 @@ class EncoderTest : public testing::Test {
                          [&](TokenId id) { return tokenizer_->IsControl(id); });
     return found;
   }
+  static bool BeginsWith(const Tokens& ids, const Tokens& prompt, const Tokens& answer) {
+    Tokens all = prompt;
+    all.insert(all.end(), answer.begin(), answer.end());
+    return std::ranges::equal(all, std::span(ids).first(std::min(ids.size(), all.size())));
+  }
   std::string Decoded(const Tokens& ids) const {
     return Normalize(NormalForm::kNfc, tokenizer_->Decode(ids, /*skip_special_tokens=*/false));
   }
@@ -259,12 +264,82 @@ TEST_F(EncoderTest, OfSeveralAnswersTheOneThatIsSentBackCounts) {
       MarkedText next = text;
       next.AppendInput(DecodeAfter(*tokenizer_, prompt, answer));
       next += writing.end;
-      Tokens expected = prompt;
-      expected.insert(expected.end(), answer.begin(), answer.end());
-      const Tokens ids = EncodeReused(next);
-      EXPECT_TRUE(std::ranges::equal(expected, std::span(ids).first(std::min(ids.size(), expected.size()))))
-          << writing.folder << writing.apart;
+      EXPECT_TRUE(BeginsWith(EncodeReused(next), prompt, answer)) << writing.folder << writing.apart;
     }
+  }
+}
+
+TEST_F(EncoderTest, OfAnswersWithTheSameTextTheLatestCounts) {
+  PREFIXD_NEED_SHARED("golden/tokenizers");
+  for (const Writing& writing : kWritings) {
+    Use(writing);
+    MarkedText text = MarkedText::Own(std::string(writing.user) + "?" + writing.assistant);
+    const Tokens prompt = EncodeReused(text);
+    const Tokens whole = Encode(MarkedText::Input("the"), TextStart::kWithin);
+    Tokens letters;
+    for (const char* letter : {"t", "h", "e"}) {
+      const Tokens more = Encode(MarkedText::Input(letter), TextStart::kWithin);
+      letters.insert(letters.end(), more.begin(), more.end());
+    }
+    ASSERT_NE(whole, letters) << writing.folder;
+    MarkedText next = text;
+    next.AppendInput("the");
+    next += writing.end;
+    for (const bool reversed : {false, true}) {
+      memory_ = std::make_unique<GeneratedIds>();
+      memory_->Put({kScope, PlaceAfter(text.bytes())}, reversed ? letters : whole);
+      memory_->Put({kScope, PlaceAfter(text.bytes())}, reversed ? whole : letters);
+      EXPECT_TRUE(BeginsWith(EncodeReused(next), prompt, reversed ? whole : letters)) << writing.folder;
+    }
+  }
+}
+
+// Before a control token nothing can complete a code point; before text something may.
+TEST_F(EncoderTest, APartOfACodePointIsKeptBeforeAControlTokenAlone) {
+  PREFIXD_NEED_SHARED("golden/tokenizers");
+  for (const Writing& writing : kWritings) {
+    Use(writing);
+    MarkedText text = MarkedText::Own(std::string(writing.user) + "?" + writing.assistant);
+    const Tokens prompt = EncodeReused(text), whole = Encode(MarkedText::Input("yes"), TextStart::kWithin);
+    const Tokens point = Encode(MarkedText::Input("𐍈"), TextStart::kWithin);
+    Tokens answer = whole;
+    answer.insert(answer.end(), point.begin(), point.end() - 1);
+    const std::string shown = DecodeAfter(*tokenizer_, prompt, answer);
+    ASSERT_TRUE(shown.ends_with(kReplacementCharacter)) << writing.folder;
+    memory_->Put({kScope, PlaceAfter(text.bytes())}, answer);
+    MarkedText next = text;
+    next.AppendInput(shown);
+    next += writing.end;
+    const Tokens ids = EncodeReused(next);
+    EXPECT_EQ(BeginsWith(ids, prompt, answer), writing.apart) << writing.folder;
+    EXPECT_TRUE(BeginsWith(ids, prompt, whole)) << writing.folder;
+    EXPECT_EQ(Decoded(ids), Decoded(Encode(next))) << writing.folder;
+  }
+}
+
+// Byte tokens of SentencePiece are text only when the run of them ends.
+TEST_F(EncoderTest, LongRunsOfByteTokensKeepTheirIds) {
+  PREFIXD_NEED_SHARED("golden/tokenizers");
+  for (const Writing& writing : kWritings) {
+    Use(writing);
+    MarkedText text = MarkedText::Own(std::string(writing.user) + "?" + writing.assistant);
+    const Tokens prompt = EncodeReused(text);
+    Tokens answer;
+    std::string shown;
+    const auto add = [&](std::string_view piece, int times) {
+      const Tokens more = Encode(MarkedText::Input(std::string(piece)), TextStart::kWithin);
+      for (int i = 0; i < times; ++i) answer.insert(answer.end(), more.begin(), more.end());
+      for (int i = 0; i < times; ++i) shown += piece;
+    };
+    add("𐍈", 2000);
+    add("yes", 1);
+    add("𐍈", 2000);
+    ASSERT_GT(answer.size(), 8000u) << writing.folder;
+    memory_->Put({kScope, PlaceAfter(text.bytes())}, answer);
+    MarkedText next = text;
+    next.AppendInput(shown);
+    next += writing.end;
+    EXPECT_TRUE(BeginsWith(EncodeReused(next), prompt, answer)) << writing.folder;
   }
 }
 

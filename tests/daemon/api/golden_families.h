@@ -1,12 +1,15 @@
-// The tokenizers of the reference data, each with a chat template that writes contents as they are.
+// The tokenizers of the reference data, each with a chat template that writes contents as they are, and what
+// their ids decode to.
 #pragma once
 
 #include <memory>
+#include <span>
 #include <string>
 
 #include "base/check.h"
 #include "tests/support/shared_data.h"
 #include "text/chat_template.h"
+#include "text/tokenizer/detokenizer.h"
 #include "text/tokenizer/tokenizer.h"
 
 namespace prefixd::testing_support {
@@ -45,6 +48,15 @@ inline std::unique_ptr<ChatTemplate> ChatOf(const Family& family) {
   Result<std::unique_ptr<ChatTemplate>> parsed = ChatTemplate::Parse(chat, {});
   PREFIXD_CHECK(parsed.ok()) << parsed.status().ToString();
   return *std::move(parsed);
+}
+
+// What Decode of prompt and ids adds to Decode of the prompt.
+inline std::string DecodeAfter(const Tokenizer& tokenizer, std::span<const TokenId> prompt,
+                               std::span<const TokenId> ids) {
+  Detokenizer stream(tokenizer, /*skip_special_tokens=*/false, PromptTail(tokenizer, prompt));
+  std::string text;
+  for (const TokenId id : ids) text += stream.Push(id);
+  return text += stream.Flush();
 }
 
 }  // namespace prefixd::testing_support

@@ -10,7 +10,6 @@
 #include "tests/daemon/api/explain_fixture.h"
 #include "tests/support/shared_data.h"
 #include "text/output/tool_format.h"
-#include "text/tokenizer/detokenizer.h"
 
 namespace prefixd {
 namespace {
@@ -183,6 +182,7 @@ class CallLoopTest : public ReuseTest {
         end + "{% endfor %}{% if add_generation_prompt %}" + begin + "assistant\n{% endif %}";
     Begin({marks.folder, chat.c_str(), marks.end, /*marked=*/true});
     api_.context.tool_format = FindToolFormat("hermes");
+    api_.context.call_writing = WritingOf(*api_.context.tool_format);
     Prng prng(5);
     json::array messages = {UserSays("Which tier is full?")};
     size_t before = 0, found = 0;
