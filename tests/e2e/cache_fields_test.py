@@ -147,10 +147,12 @@ def test_a_response_repeats_what_it_was_asked_of_the_cache(clients):
     assert (answer.prompt_cache_key, answer.prompt_cache_retention) == ("a key", "24h")
     options = answer.prompt_cache_options
     assert (options.mode, options.ttl) == ("explicit", "12h")
-    plain = clients[0].responses.create(model="demo", input="Why?", max_output_tokens=2,
-                                        prompt_cache_options={"mode": "implicit"})
-    assert (plain.prompt_cache_options.mode, plain.prompt_cache_options.ttl) == ("implicit", "30m")
-    assert plain.prompt_cache_retention is None
+    for retention, ttl in (None, "30m"), ("24h", "24h"):
+        plain = clients[0].responses.create(model="demo", input="Why?", max_output_tokens=2,
+                                            prompt_cache_retention=retention,
+                                            prompt_cache_options={"mode": "implicit"})
+        assert (plain.prompt_cache_options.mode, plain.prompt_cache_options.ttl) == ("implicit", ttl)
+        assert plain.prompt_cache_retention == retention
 
 
 RULES, CHANGED = "You answer in few words. " * 8, "You answer in many words. " * 8
@@ -176,6 +178,8 @@ def test_diagnostics_of_responses(clients, stream):
     assert diagnostics.cache_missed_tokens == usage.input_tokens - usage.input_tokens_details.cached_tokens
     assert 0 < diagnostics.comparison_reusable_tokens < usage.input_tokens
     assert diagnostics.prefixd == explain(clients, "responses", missed)
+    comparison = diagnostics.prefixd["comparison"]
+    assert (comparison["message"], comparison["character"]) == (0, len("You answer in "))
     unknown = response(clients, RULES, "resp_unknown", stream)
     assert unknown.prompt_cache_diagnostics.type == "comparison_response_not_found"
 

@@ -3,8 +3,6 @@ conversations of sampled answers, and a loop of calls, with the demo model."""
 
 import json
 
-import anthropic
-import openai
 import pytest
 
 from daemon import Daemon
@@ -125,35 +123,6 @@ def test_without_reuse_a_loop_of_calls_is_explained(hermes):
             assert comparison["change"] == "none", comparison
         else:
             assert (comparison["change"], comparison["in_answer"]) == ("tokenization", True), comparison
-
-
-def test_the_clients_of_both_providers_get_their_diagnostics(daemon):
-    of_openai = openai.OpenAI(base_url=daemon.url + "/v1", api_key="any", max_retries=0)
-    of_anthropic = anthropic.Anthropic(base_url=daemon.url, api_key="any", max_retries=0)
-    rules, changed = "You answer in few words. " * 8, "You answer in many words. " * 8
-
-    def response(instructions, compared=None):
-        options = {"comparison_response_id": compared} if compared else {}
-        return of_openai.responses.create(model="demo", instructions=instructions, input="Why?",
-                                          max_output_tokens=16,
-                                          extra_body={"prompt_cache_options": options})
-
-    first = response(rules)
-    assert response(rules, first.id).prompt_cache_diagnostics.type == "cache_hit"
-    diagnostics = response(changed, first.id).prompt_cache_diagnostics
-    assert (diagnostics.type, diagnostics.reason) == ("cache_miss", "input_changed")
-    comparison = diagnostics.model_extra["prefixd"]["comparison"]
-    assert (comparison["message"], comparison["character"]) == (0, len("You answer in "))
-
-    def message(system, compared=None):
-        return of_anthropic.messages.create(
-            model="demo", system=system, messages=[{"role": "user", "content": "Why?"}], max_tokens=16,
-            extra_body={"diagnostics": {"previous_message_id": compared}})
-
-    second = message(rules)
-    assert message(rules, second.id).diagnostics.cache_miss_reason is None
-    reason = message(changed, second.id).diagnostics.cache_miss_reason
-    assert reason.type == "system_changed" and reason.cache_missed_input_tokens > 0
 
 
 def test_what_was_evicted_says_so():

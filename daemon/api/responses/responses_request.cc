@@ -81,11 +81,14 @@ void ReadLogprobs(RequestFields& fields, const ApiContext& context, GenerationRe
 }
 
 // Clients read a mode and a lifetime of what a response repeats.
-json::value ShownCacheOptions(const json::value* options) {
+json::value ShownCacheOptions(RequestFields& fields) {
+  const json::value* options = fields.Find("prompt_cache_options");
   if (options == nullptr || !options->is_object()) return nullptr;
+  const json::value* retention = fields.Find("prompt_cache_retention");
+  const bool day = retention != nullptr && *retention == "24h";
   json::value repeated = Unmarked(*options);
   json::object& shown = repeated.get_object();
-  for (const auto& [name, fallback] : {std::pair("mode", "implicit"), std::pair("ttl", "30m")})
+  for (const auto& [name, fallback] : {std::pair("mode", "implicit"), std::pair("ttl", day ? "24h" : "30m")})
     if (json::value& value = shown[name]; value.is_null()) value = fallback;
   return repeated;
 }
@@ -114,7 +117,7 @@ json::object Shown(RequestFields& fields, const ResponsesRequest& request) {
     const json::value* value = fields.Find(name);
     shown.emplace(name, value == nullptr ? fallback : Unmarked(*value));
   }
-  shown.emplace("prompt_cache_options", ShownCacheOptions(fields.Find("prompt_cache_options")));
+  shown.emplace("prompt_cache_options", ShownCacheOptions(fields));
   shown.emplace("truncation", "disabled");
   shown.emplace("service_tier", "default");
   shown.emplace("background", false);
