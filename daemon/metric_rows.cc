@@ -42,7 +42,8 @@ constexpr LabelSet kRate = {"limit", kRateNames};
 constexpr LabelSet kSource = {"source", kSourceNames};
 constexpr LabelSet kWrite = {"part", kWriteNames};
 constexpr LabelSet kUnanswered = {"kind", kUnansweredNames};
-constexpr LabelSet kTier = {"tier", std::span(kTierNames).first<3>()};
+static_assert(static_cast<size_t>(Tier::kRemote) == kTiers - 1);
+constexpr LabelSet kTier = {"tier", std::span(kTierNames).first<kTiers - 1>()};
 constexpr LabelSet kStack = {"tier", kTierNames};  // of what the remote tier has as well
 constexpr LabelSet kScale = {"scale", kScaleNames};
 constexpr LabelSet kState = {"state", kStateNames};
