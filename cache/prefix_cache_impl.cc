@@ -195,6 +195,12 @@ void PrefixCache::Impl::Release(Lease::State& lease, bool is_over) {
 
 // --- ExplainMisses, CountSharedBlocks ---
 
+MissReason PrefixCache::Impl::ReasonOfLoss(const BlockKey& key) {
+  TakeDrops();  // what the disk does not have was dropped before
+  const std::optional<LossLog::Loss> loss = losses.Find(key);
+  return loss ? loss->reason : MissReason::kNeverSeen;
+}
+
 std::vector<PrefixCache::MissRun> PrefixCache::Impl::ExplainMisses(const Lease::State& lease,
                                                                    std::span<const TokenId> tokens) {
   PREFIXD_CHECK(lease.computes) << "ExplainMisses before Acquire has said kReady";

@@ -15,7 +15,7 @@
 //                          remote -> device
 //   TakeBlock:             device -> (nothing)   the node keeps its other copies
 //                          host   -> (nothing)
-//   the store by itself:   disk   -> (nothing)   see TransferPort::OnDisk; NoteDrops learns of it
+//   the store by itself:   disk   -> (nothing)   see TransferPort::OnDisk; TakeDrops learns of it
 //   LoseKv:                (nothing) -> ghost    when the last copy in memory is gone
 //
 // AdmitBlock: the node gets a block in a pool tier. RemoveBlock: it loses it. LoseKv follows every loss.
@@ -347,10 +347,8 @@ struct PrefixCache::Impl {
     return RecordTier(tree.key(node)).value_or(Tier::kDisk);
   }
   bool IsLoading(NodeId node) const { return loads.contains(node); }
-  // What the disk has dropped by itself: takes it from the port to `drops`, and from there takes note of a
-  // part of it.
-  void CollectDrops();
-  void NoteDrops();
+  // Takes note of what the disk has dropped by itself.
+  void TakeDrops();
 
   // The parts of Scan (prefix_cache_view.cc). The last two return whether they are done.
   void ScanNodes(PrefixScan* scan) const;
@@ -486,10 +484,8 @@ struct PrefixCache::Impl {
   std::optional<ActivePurge> purge;
   // Nodes with RadixTree::Facts::purged: they go when nothing refers to them any more. Nobody takes them.
   size_t purged_nodes = 0;
-  bool spills_all = false;        // since SpillAll
-  bool device_lost = false;       // since LoseDevice
-  std::vector<RecordDrop> drops;  // that nobody has taken note of yet, the oldest first
-  bool drops_forgotten = false;   // some that came before these
+  bool spills_all = false;   // since SpillAll
+  bool device_lost = false;  // since LoseDevice
   uint64_t next_transfer = 1;
   uint64_t last_asker = 0;
   uint64_t now = 0;    // the time of last use: the number of calls of GiveBack

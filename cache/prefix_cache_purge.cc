@@ -162,8 +162,7 @@ PrefixCache::Purged PrefixCache::Impl::EndPurge() {
     }
   }
   if (purge->scope.kind == PurgeScope::Kind::kAll) {
-    CollectDrops();
-    for (RecordDrop& drop : drops) drop.reason.reset();  // they are as good as purged
+    TakeDrops();  // so that none comes later
     losses.Clear();
   }
   Purged result = std::move(purge->result);

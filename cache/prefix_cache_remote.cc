@@ -51,7 +51,9 @@ bool PrefixCache::Impl::WaitsForRemote(Lease::State& lease, const Request& reque
   if (answer == RemoteAnswer::kKnown) return false;
   if (answer == RemoteAnswer::kComputed && !lease.another_wait.is_on())
     BeginWaitForAnother(lease, request, first);
-  if (OnRemote(lease.keys->key(first))) return false;  // what has come is loaded first
+  // What has come of what is computed is loaded first.
+  const bool from_another = answer == RemoteAnswer::kComputed || lease.another_wait.is_on();
+  if (from_another && OnRemote(lease.keys->key(first))) return false;
   if (lease.another_wait.is_on()) return MayWaitForAnother(lease, request);
   if (answer == RemoteAnswer::kComputed) return false;
   lease.asked = asked < 0 ? seconds : asked;
@@ -74,7 +76,9 @@ void PrefixCache::Impl::BeginWaitForAnother(Lease::State& lease, const Request& 
     EndRemote(lease, RemoteEnd::kOver);
     return;
   }
-  lease.another_wait.Begin(seconds, compute, request.compute == nullptr ? 0 : request.compute->StepSeconds());
+  // Until all is there, as MayWaitForAnother counts it: loads of what other tiers have are progress.
+  const double all = ComputeSeconds(request, lease.path.size(), lease.asked_end);
+  lease.another_wait.Begin(seconds, all, request.compute == nullptr ? 0 : request.compute->StepSeconds());
 }
 
 bool PrefixCache::Impl::MayWaitForAnother(Lease::State& lease, const Request& request) {

@@ -1,16 +1,12 @@
 // Transfers between the device tier and lower tiers, and spills.
 #include <algorithm>
 #include <cstdint>
-#include <span>
-#include <utility>
 
 #include "base/check.h"
 #include "cache/prefix_cache_impl.h"
 
 namespace prefixd {
 namespace {
-
-constexpr size_t kDropsOfTurn = 2048;  // some 0.6 ms
 
 MissReason ReasonOfDrop(DropReason reason) {
   switch (reason) {
@@ -35,8 +31,7 @@ void PrefixCache::Impl::Poll(double now_seconds, bool idle_now) {
   if (port == nullptr) return;
   std::vector<FinishedTransfer> finished;
   port->Poll(&finished);
-  CollectDrops();
-  NoteDrops();
+  TakeDrops();
   for (const FinishedTransfer& done : finished) {
     const auto it = running.find(done.id);
     PREFIXD_CHECK(it != running.end())
@@ -56,16 +51,12 @@ void PrefixCache::Impl::Poll(double now_seconds, bool idle_now) {
   StartSpills();
 }
 
-// What comes while as many as a whole queue are left waits in the queue of the port, which is bounded.
-void PrefixCache::Impl::CollectDrops() {
-  if (!options.disk || drops.size() > DropQueue::kCapacity) return;
-  drops_forgotten = !port->TakeDrops(&drops) || drops_forgotten;
-}
-
 // What was written again meanwhile is not lost: EndSpill tells of it, or has told.
-void PrefixCache::Impl::NoteDrops() {
-  const auto end = drops.begin() + static_cast<ptrdiff_t>(std::min(drops.size(), kDropsOfTurn));
-  for (const RecordDrop& drop : std::span(drops.begin(), end)) {
+void PrefixCache::Impl::TakeDrops() {
+  if (!options.disk) return;
+  std::vector<RecordDrop> drops;
+  const bool whole = port->TakeDrops(&drops);
+  for (const RecordDrop& drop : drops) {
     if (DiskHas(drop.key)) continue;
     if (drop.reason) {
       losses.Add(drop.key, ReasonOfDrop(*drop.reason), seconds);
@@ -74,17 +65,7 @@ void PrefixCache::Impl::NoteDrops() {
     }
     if (options.residency != nullptr) options.residency->OnDropped(drop.key);
   }
-  drops.erase(drops.begin(), end);
-  if (drops.empty() && std::exchange(drops_forgotten, false) && options.residency != nullptr)
-    options.residency->OnLost();
-}
-
-MissReason PrefixCache::Impl::ReasonOfLoss(const BlockKey& key) {
-  CollectDrops();  // what the disk does not have was dropped before
-  const auto drop = std::ranges::find(drops.rbegin(), drops.rend(), key, &RecordDrop::key);
-  if (drop != drops.rend()) return drop->reason ? ReasonOfDrop(*drop->reason) : MissReason::kNeverSeen;
-  const std::optional<LossLog::Loss> loss = losses.Find(key);
-  return loss ? loss->reason : MissReason::kNeverSeen;
+  if (!whole && options.residency != nullptr) options.residency->OnLost();
 }
 
 void PrefixCache::Impl::StartTransfer(NodeId node, Tier from, Tier to, BlockId to_block, bool wanted) {

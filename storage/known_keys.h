@@ -23,23 +23,15 @@ class KnownKeys {
 
   explicit KnownKeys(size_t capacity) : capacity_(capacity) {}
 
-  // The number of notes until now.
+  // How often something was done to a record.
   uint64_t turn() const { return turn_; }
   // What was done to the record. Times are nanoseconds of one clock.
-  void Note(const BlockKey& key, bool present, int64_t until) {
-    if (capacity_ == 0) return;
-    const auto [note, is_new] = notes_.insert_or_assign(key, Known{until, ++turn_, present});
-    if (!is_new) return;
-    order_.push_back(key);
-    if (order_.size() <= capacity_) return;
-    notes_.erase(order_.front());
-    order_.pop_front();
-  }
+  void Note(const BlockKey& key, bool present, int64_t until) { Set(key, {until, ++turn_, present}); }
   // What the store answered to a question that was sent at turn `asked`. False: something newer is known.
   bool NoteAnswer(const BlockKey& key, bool present, int64_t until, uint64_t asked) {
     const auto note = notes_.find(key);
     if (note != notes_.end() && note->second.turn > asked) return false;
-    Note(key, present, until);
+    Set(key, {until, asked, present});
     return true;
   }
   // Nothing: it is not known at that time.
@@ -57,6 +49,16 @@ class KnownKeys {
     uint64_t turn;
     bool present;
   };
+
+  void Set(const BlockKey& key, const Known& known) {
+    if (capacity_ == 0) return;
+    if (!notes_.insert_or_assign(key, known).second) return;
+    order_.push_back(key);
+    if (order_.size() <= capacity_) return;
+    notes_.erase(order_.front());
+    order_.pop_front();
+  }
+
   const size_t capacity_;
   std::unordered_map<BlockKey, Known> notes_;
   std::deque<BlockKey> order_;

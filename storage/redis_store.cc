@@ -335,6 +335,7 @@ Status RedisStore::VisitPage(const std::vector<BlockKey>& keys, ScanState* scan)
   std::vector<Command> commands;
   for (const BlockKey& key : keys) names.push_back(Name(key));
   for (const std::string& name : names) commands.push_back({"GETRANGE", name, "0", last});
+  const uint64_t turn = Turn();
   PREFIXD_ASSIGN_OR_RETURN(const std::vector<RedisReply> replies,
                            Call(commands, keys.size() * kHeadReply, options_.call_nanos));
   for (size_t i = 0; i < keys.size(); ++i) {
@@ -353,7 +354,7 @@ Status RedisStore::VisitPage(const std::vector<BlockKey>& keys, ScanState* scan)
       PREFIXD_RETURN_IF_ERROR(record.status());
       head = record->substr(0, kRecordHeaderBytes);
     }
-    Note(keys[i], true);
+    NoteAnswer(keys[i], true, turn);
     scan->is_ended = !scan->visitor(keys[i], head);
     if (scan->is_ended) return Status::Ok();
   }

@@ -68,7 +68,6 @@ TEST_F(DropsTest, TheTierThatLostABlockLastIsTheReason) {
   EvictFromDevice(2);
   port_.LoseRecord(KeyOf(kFirst), DropReason::kEvicted);
   EXPECT_THAT(Explain(kFirst), ElementsAre(Miss{MissReason::kEvictedDisk, 2})) << "without a Poll before";
-  Poll();
   EXPECT_THAT(heard_.Take(), ElementsAre("+device 1", "+disk 1", "-device 1", "-disk 1"));
 }
 
@@ -135,47 +134,6 @@ TEST_F(DropsTest, DropsThatWereForgottenAreTold) {
   Poll();
   Poll();
   EXPECT_THAT(heard_.Take(), ElementsAre("lost"));
-}
-
-TEST_F(DropsTest, ManyAreTakenNoteOfInSeveralTurns) {
-  MakeDisk(2);
-  const TokenId most = 5000;
-  AddRecords({kFirst});
-  for (TokenId token = 10; token < most; ++token)
-    port_.LoseRecord(KeyOf({token, token}), DropReason::kEvicted);
-  port_.LoseRecord(KeyOf(kFirst), DropReason::kExpired);
-  port_.forgot_drops = true;
-  Poll();
-  const size_t of_a_turn = heard_.Take().size();
-  EXPECT_GT(of_a_turn, 0u);
-  EXPECT_LT(of_a_turn, 2500u);
-  EXPECT_THAT(Explain(kFirst), ElementsAre(Miss{MissReason::kExpired, 2})) << "the last one, not yet noted";
-  size_t told = of_a_turn;
-  bool is_lost = false;
-  for (int turn = 0; turn < 10; ++turn) {
-    Poll();
-    for (const std::string& change : heard_.Take()) {
-      if (change.starts_with("-disk")) ++told;
-      if (change == "lost") EXPECT_EQ(told, static_cast<size_t>(most - 10 + 1)) << "after all others";
-      is_lost = is_lost || change == "lost";
-    }
-  }
-  EXPECT_TRUE(is_lost);
-  EXPECT_THAT(Explain(kFirst), ElementsAre(Miss{MissReason::kExpired, 2}));
-}
-
-TEST_F(DropsTest, APurgeOfAllLeavesNoReasonOfThoseThatWait) {
-  MakeDisk(2);
-  for (TokenId token = 10; token < 5000; ++token)
-    port_.LoseRecord(KeyOf({token, token}), DropReason::kEvicted);
-  Poll();
-  ASSERT_TRUE(cache_->BeginPurge({.kind = PrefixCache::PurgeScope::Kind::kAll}));
-  while (!cache_->ContinuePurge(1000)) cache_->CheckInvariants();
-  (void)cache_->EndPurge();
-  for (const TokenId token : {10, 4999})
-    EXPECT_THAT(Explain({token, token}), ElementsAre(Miss{MissReason::kNeverSeen, 2})) << token;
-  for (int turn = 0; turn < 5; ++turn) Poll();
-  EXPECT_THAT(Explain({4999, 4999}), ElementsAre(Miss{MissReason::kNeverSeen, 2}));
 }
 
 }  // namespace

@@ -58,6 +58,15 @@ TEST_F(RemoteTierTest, BlocksComeFromThere) {
   EXPECT_EQ(lease.ready(), 4);
 }
 
+TEST_F(RemoteTierTest, AnAnswerIsWaitedForThoughTheFirstBlockIsKnown) {
+  Make({.blocks = 16, .remote = true});
+  PutRemote(kLong, 1);
+  port_.remote_answer = RemoteAnswer::kAsked;
+  Lease lease = Open();
+  EXPECT_EQ(AcquireWith(lease, kLong, Computing(10)).state, State::kLoading);
+  EXPECT_EQ(port_.started(), 0u) << "what the answer names is planned with it";
+}
+
 TEST_F(RemoteTierTest, TheDiskComesFirst) {
   Make({.blocks = 8, .disk = true, .remote = true});
   PutRemote(kSecond, 2);
