@@ -12,6 +12,7 @@ namespace prefixd {
 namespace {
 
 constexpr int64_t kMapNanos = 1'000'000'000;  // from one look at the map to the next, at least
+constexpr int64_t kLeastPart = 50'000'000;    // a server that works needs less for a connection and a reply
 constexpr size_t kMapReply = 2 << 20;
 constexpr size_t kMapSources = 2;  // that are asked for the map, beside the server of the address
 
@@ -129,7 +130,7 @@ Result<RedisReply> RedisNodes::CallServer(Node& node, const Command& command, si
 
 int64_t RedisNodes::PartOf(int64_t deadline, size_t calls) const {
   const int64_t now = options_.clock->NowNanos();
-  return now + (deadline - now) / static_cast<int64_t>(calls);
+  return std::min(deadline, now + std::max((deadline - now) / static_cast<int64_t>(calls), kLeastPart));
 }
 
 // --- The map ---

@@ -75,7 +75,8 @@ class RedisNodes {
   std::shared_ptr<Node> NodeOf(uint16_t slot) const REQUIRES(mutex_);
   // Asks for the map of slots if it is due.
   Status PrepareMap(int64_t deadline, int64_t nanos);
-  // When the first of so many calls that are left until the deadline has to end.
+  // When the first of so many calls that are left until the deadline has to end: each has an equal part, but
+  // not too little to connect.
   int64_t PartOf(int64_t deadline, size_t calls) const;
   std::vector<std::shared_ptr<Node>> MapSources();
   void TakeMap(const RedisReply& reply, const RedisEndpoint& sender);
