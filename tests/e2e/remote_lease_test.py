@@ -2,8 +2,9 @@
 at once is computed by one, and with --remote-write-through what one computes another takes up at once.
 
 The model is one on which a prompt takes a second or more, so that who computes it learns that others wait. A
-lease is renewed in time, which a busy machine may miss: then another daemon computes, too. So a test that
-sees that goes on with another prompt, once or twice, and what it then sees must keep what is promised.
+lease is renewed in time, which a busy machine may miss: then another daemon computes, too, and counts that
+its wait was in vain. So a test that sees that goes on with another prompt, once or twice. Whatever it then
+sees, nobody computes but who had the lease and who has counted so.
 """
 
 import concurrent.futures
@@ -102,9 +103,9 @@ def test_four_daemons_compute_a_cold_prompt_once(store, fleet, bare):
         taken, wanted, waited, missed = since(before, leases(fleet))
         if (taken, wanted, waited, missed) == (1, 1, 3, 0):
             break
-    assert sum(computed for _, computed in answers) <= 1.1 * TOKENS
+    assert sum(computed for _, computed in answers) <= 1.1 * TOKENS * (1 + missed)
     assert waited > 0 and wanted > 0 and taken > 0
-    assert written(fleet) - blocks <= 1.1 * BLOCKS
+    assert written(fleet) - blocks <= 1.1 * BLOCKS * (1 + missed)
     records = [store.ask("STRLEN", key) for key in store.records() if key not in known]
     assert total(fleet, "prefixd_tier_written_bytes_total", tier="remote") - sent <= 1.1 * sum(records)
     wait_until(lambda: store.ask("KEYS", "prefixd:lease:*") == [], "that the lease is given back")
@@ -160,4 +161,4 @@ def test_when_who_computes_is_killed_one_other_goes_on(fleet, bare):
         if (taken, missed) == (1, 1):  # that of the one that has taken over
             break
     assert taken > 0
-    assert sum(computed for _, computed in answers) <= 1.1 * TOKENS, "one after the other at most"
+    assert sum(computed for _, computed in answers) <= 1.1 * TOKENS * missed, "who had waited in vain"
