@@ -61,14 +61,14 @@ def test_a_disturbed_disk_is_compared_with_computing(tmp_path):
 
 
 def test_prompts_that_never_come_again_gain_nothing(tmp_path):
-    rows = measure(tmp_path, "nothing", "--requests", 8, "--slices", 2, "--pairs", 1)
+    rows = measure(tmp_path, "nothing", "--requests", 4, "--slices", 2, "--pairs", 1)
     assert rows["pair_1"]["cached"] < 0.05 and rows["pair_1"]["written_MB"] > 0
     for name in ("rate", "p90", "p99"):
         assert rows[f"median_{name}_ratio"]["value"] > 0 and rows[f"median_{name}_ratio"]["pairs"] == 1
 
 
 def test_a_small_pool_is_helped_by_the_disk(tmp_path):
-    rows = measure(tmp_path, "mixes", "--mixes", "tenants", "--requests", 48, "--pairs", 1, "--tenants", 12,
+    rows = measure(tmp_path, "mixes", "--mixes", "tenants", "--requests", 24, "--pairs", 1, "--tenants", 6,
                    "--words", 80, "--write-through")
     whole, small = rows["tenants_whole"], rows["tenants_small"]
     assert whole["disk_tokens"] == 0 and whole["written_MB"] > 0
