@@ -49,13 +49,11 @@ bool PrefixCache::Impl::WaitsForRemote(Lease::State& lease, const Request& reque
                           .seconds = request.compute != nullptr && request.compute->OnlyLoads() ? 0 : compute,
                           .asker = lease.asker});
   if (answer == RemoteAnswer::kKnown) return false;
-  if (answer == RemoteAnswer::kComputed && !lease.another_wait.is_on())
-    BeginWaitForAnother(lease, request, first);
-  // What has come of what is computed is loaded first.
-  const bool from_another = answer == RemoteAnswer::kComputed || lease.another_wait.is_on();
-  if (from_another && OnRemote(lease.keys->key(first))) return false;
-  if (lease.another_wait.is_on()) return MayWaitForAnother(lease, request);
-  if (answer == RemoteAnswer::kComputed) return false;
+  if (answer == RemoteAnswer::kComputed || lease.another_wait.is_on()) {
+    if (!lease.another_wait.is_on()) BeginWaitForAnother(lease, request, first);
+    if (OnRemote(lease.keys->key(first))) return false;  // what has come is loaded first
+    return lease.another_wait.is_on() && MayWaitForAnother(lease, request);
+  }
   lease.asked = asked < 0 ? seconds : asked;
   if (options.load_policy == LoadPolicy::kLoad) return true;  // a store that fails ends it
   return seconds - lease.asked <= (compute == 0 ? kLongestAsk : kAskedShare * compute);
