@@ -28,12 +28,8 @@ class ChatFormat final : public ResponseFormat {
         include_usage_(request.include_usage),
         continuous_usage_(request.continuous_usage),
         token_ids_(request.return_token_ids),
-        function_call_(request.function_call) {
-    ObjectText chunk(&chunk_head_);
-    chunk.Members(Head("chat.completion.chunk"));
-    chunk.Key("choices");
-    chunk_head_.push_back('[');
-  }
+        function_call_(request.function_call),
+        chunk_head_(ChunkHead(Head("chat.completion.chunk"))) {}
 
   void AddPromptLogprobs(size_t, std::vector<GeneratedToken> logprobs) override {
     std::move(logprobs.begin(), logprobs.end(), std::back_inserter(prompt_logprobs_));
@@ -93,10 +89,8 @@ class ChatFormat final : public ResponseFormat {
   // `piece` is null for an opening chunk. The first of those has the ids of the prompt.
   std::string ChunkEvent(int index, const TextPiece* piece, const ChoiceFinish* end,
                          const TokenUsage& usage) const {
-    constexpr size_t kShortChunk = 256;  // what a chunk has besides its head, mostly
     std::string text;
-    text.reserve(chunk_head_.size() + kShortChunk + (piece == nullptr ? 0 : LogprobsBytes(*piece)));
-    text.append(kSseData);
+    text.reserve(chunk_head_.size() + kShortChunkBytes + (piece == nullptr ? 0 : LogprobsBytes(*piece)));
     ObjectText body(chunk_head_, &text);
     ObjectText choice(&text);
     choice.Key("index");
@@ -214,7 +208,7 @@ class ChatFormat final : public ResponseFormat {
   const int choices_, prompt_top_;
   const bool logprobs_, include_usage_, continuous_usage_, token_ids_;
   const bool function_call_;  // a call has the older form
-  std::string chunk_head_;    // the members that all chunks begin with
+  const std::string chunk_head_;
   std::vector<GeneratedToken> prompt_logprobs_;
 };
 

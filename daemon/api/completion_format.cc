@@ -30,12 +30,8 @@ class CompletionFormat final : public ResponseFormat {
         skip_special_(request.skip_special_tokens),
         include_usage_(request.include_usage),
         continuous_usage_(request.continuous_usage),
-        token_ids_(request.return_token_ids) {
-    ObjectText chunk(&chunk_head_);
-    chunk.Members(Head());
-    chunk.Key("choices");
-    chunk_head_.push_back('[');
-  }
+        token_ids_(request.return_token_ids),
+        chunk_head_(ChunkHead(Head())) {}
 
   void AddPromptLogprobs(size_t prompt, std::vector<GeneratedToken> logprobs) override {
     if (prompt_logprobs_.size() <= prompt) prompt_logprobs_.resize(prompt + 1);
@@ -64,10 +60,8 @@ class CompletionFormat final : public ResponseFormat {
 
   std::string Chunk(int choice, const TextPiece& piece, bool first, const ChoiceFinish* end,
                     const TokenUsage& usage) override {
-    constexpr size_t kShortChunk = 256;  // what a chunk has besides its head, mostly
     std::string text;
-    text.reserve(chunk_head_.size() + kShortChunk + LogprobsBytes(piece));
-    text.append(kSseData);
+    text.reserve(chunk_head_.size() + kShortChunkBytes + LogprobsBytes(piece));
     ObjectText body(chunk_head_, &text);
     AppendChoice(choice, piece, first, end, &text);
     text.push_back(']');
@@ -227,7 +221,7 @@ class CompletionFormat final : public ResponseFormat {
   const std::vector<EchoText> echoes_;
   const int n_, top_, prompt_top_;
   const bool skip_special_, include_usage_, continuous_usage_, token_ids_;
-  std::string chunk_head_;                                    // the members that all chunks begin with
+  const std::string chunk_head_;
   std::vector<std::vector<GeneratedToken>> prompt_logprobs_;  // by prompt
 };
 

@@ -7,6 +7,7 @@
 
 #include "base/utf8.h"
 #include "daemon/api/long_bodies.h"
+#include "daemon/api/sse.h"
 
 namespace prefixd {
 
@@ -152,6 +153,15 @@ void ObjectText::Member(std::string_view name, const json::value& value) {
 
 void ObjectText::Members(const json::object& members) {
   for (const auto& [name, value] : members) Member(name, value);
+}
+
+std::string ChunkHead(const json::object& members) {
+  std::string head(kSseData);
+  ObjectText chunk(&head);
+  chunk.Members(members);
+  chunk.Key("choices");
+  head.push_back('[');
+  return head;
 }
 
 void AppendFinish(const ChoiceFinish* end, ObjectText* choice, std::string* out) {

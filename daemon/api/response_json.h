@@ -50,6 +50,11 @@ class ObjectText {
   bool first_ = true;
 };
 
+// What every chunk of a stream begins with, to the first choice: an event with these members. ObjectText goes
+// on with it.
+std::string ChunkHead(const boost::json::object& members);
+inline constexpr size_t kShortChunkBytes = 256;  // what a chunk has besides it, mostly
+
 // Appends why a choice has ended: null without an end, for a chunk that is not its last.
 void AppendFinish(const ChoiceFinish* end, ObjectText* choice, std::string* out);
 

@@ -42,7 +42,9 @@ namespace prefixd {
 class Connection {
  public:
   virtual ~Connection() = default;
-  virtual void Wake() = 0;           // the response has changed: there are bytes to send, or it ended
+  // The response has changed: there are bytes to send, or it ended. It may send in the call, so the caller
+  // holds no lock.
+  virtual void Wake() = 0;
   virtual bool closing() const = 0;  // the server is stopping: no keep-alive
   virtual void Post(std::function<void()> job) = 0;
   virtual std::function<void()> PostAfter(double seconds, std::function<void()> job) = 0;

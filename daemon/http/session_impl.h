@@ -129,7 +129,7 @@ class Session final : public Connection, public std::enable_shared_from_this<Ses
   bool timed_out_ = false;
   bool writing_ = false;      // the rest of a part, which the system did not take at once
   bool starved_ = false;      // SendResponse waits for more of the response
-  bool in_job_ = false;       // of Post: what it writes is sent after it, together
+  bool in_job_ = false;       // of Post or PostAfter: what it writes is sent after it, together
   bool woken_ = false;        // by the job
   bool idle_ = false;         // waits for the first byte of a request
   bool fresh_ = true;         // no byte has arrived yet
