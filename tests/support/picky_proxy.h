@@ -3,7 +3,6 @@
 // and closes its connections before it ends; it has a thread of its own.
 #pragma once
 
-#include <netinet/in.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -17,43 +16,27 @@
 #include <utility>
 
 #include "base/check.h"
+#include "tests/support/loopback_listener.h"
 
 namespace prefixd {
 
 class PickyProxy {
  public:
   // The word must come in one piece.
-  PickyProxy(uint16_t server, std::string word) : server_(server), word_(std::move(word)) {
-    socket_ = ::socket(AF_INET, SOCK_STREAM, 0);
-    sockaddr_in address = Loopback(0);
-    socklen_t size = sizeof address;
-    auto* const any = reinterpret_cast<sockaddr*>(&address);
-    PREFIXD_CHECK(::bind(socket_, any, size) == 0 && ::listen(socket_, 8) == 0 &&
-                  ::getsockname(socket_, any, &size) == 0);
-    port_ = ntohs(address.sin_port);
-    thread_ = std::thread([this] { Run(); });
-  }
+  PickyProxy(uint16_t server, std::string word)
+      : server_(server), word_(std::move(word)), thread_([this] { Run(); }) {}
   ~PickyProxy() {
-    ::shutdown(socket_, SHUT_RDWR);  // ends accept
+    listener_.Stop();
     thread_.join();
-    ::close(socket_);
   }
-  uint16_t port() const { return port_; }
+  uint16_t port() const { return listener_.port(); }
   int closed() const { return closed_; }  // because of the word
 
  private:
-  static sockaddr_in Loopback(uint16_t port) {
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    address.sin_port = htons(port);
-    return address;
-  }
   void Run() {
-    for (int client = ::accept(socket_, nullptr, nullptr); client >= 0;
-         client = ::accept(socket_, nullptr, nullptr)) {
+    for (int client = listener_.Accept(); client >= 0; client = listener_.Accept()) {
       const int server = ::socket(AF_INET, SOCK_STREAM, 0);
-      const sockaddr_in address = Loopback(server_);
+      const sockaddr_in address = LoopbackAddress(server_);
       PREFIXD_CHECK(::connect(server, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0);
       while (PassOn(client, server)) {
       }
@@ -76,12 +59,11 @@ class PickyProxy {
     return ::send(from_client ? server : client, text.data(), text.size(), MSG_NOSIGNAL) == got;
   }
 
+  const LoopbackListener listener_;
   const uint16_t server_;
   const std::string word_;
   std::atomic<int> closed_ = 0;
-  int socket_ = -1;
-  uint16_t port_ = 0;
-  std::thread thread_;
+  std::thread thread_;  // after what it uses
 };
 
 }  // namespace prefixd

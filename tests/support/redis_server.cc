@@ -1,9 +1,7 @@
 #include "tests/support/redis_server.h"
 
-#include <netinet/in.h>
 #include <signal.h>
 #include <spawn.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -12,22 +10,13 @@
 
 #include "base/check.h"
 #include "storage/redis_connection.h"
+#include "tests/support/loopback_listener.h"
 
 extern char** environ;
 
 namespace prefixd {
 
-uint16_t FreePort() {
-  const int socket = ::socket(AF_INET, SOCK_STREAM, 0);
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t size = sizeof address;
-  auto* const any = reinterpret_cast<sockaddr*>(&address);
-  PREFIXD_CHECK(::bind(socket, any, size) == 0 && ::getsockname(socket, any, &size) == 0);
-  ::close(socket);
-  return ntohs(address.sin_port);
-}
+uint16_t FreePort() { return LoopbackListener().port(); }
 
 std::string RedisServer::Missing() {
   std::istringstream path(std::getenv("PATH") == nullptr ? "" : std::getenv("PATH"));

@@ -3,7 +3,6 @@
 // use it, and closes its connections before it ends; it has a thread of its own.
 #pragma once
 
-#include <netinet/in.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -15,7 +14,7 @@
 #include <thread>
 #include <utility>
 
-#include "base/check.h"
+#include "tests/support/loopback_listener.h"
 
 namespace prefixd {
 
@@ -25,31 +24,17 @@ class ScriptedServer {
       : ScriptedServer([&](uint16_t) { return std::move(answer); }, false) {}
   // Answers again and again on one connection, with a text that may name its port.
   explicit ScriptedServer(const std::function<std::string(uint16_t port)>& answer, bool stays = true)
-      : stays_(stays) {
-    socket_ = ::socket(AF_INET, SOCK_STREAM, 0);
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    socklen_t size = sizeof address;
-    auto* const any = reinterpret_cast<sockaddr*>(&address);
-    PREFIXD_CHECK(::bind(socket_, any, size) == 0 && ::listen(socket_, 8) == 0 &&
-                  ::getsockname(socket_, any, &size) == 0);
-    port_ = ntohs(address.sin_port);
-    answer_ = answer(port_);
-    thread_ = std::thread([this] { Run(); });
-  }
+      : stays_(stays), answer_(answer(listener_.port())), thread_([this] { Run(); }) {}
   ~ScriptedServer() {
-    ::shutdown(socket_, SHUT_RDWR);  // ends accept
+    listener_.Stop();
     thread_.join();
-    ::close(socket_);
   }
-  uint16_t port() const { return port_; }
+  uint16_t port() const { return listener_.port(); }
   int answers() const { return answers_; }
 
  private:
   void Run() {
-    for (int client = ::accept(socket_, nullptr, nullptr); client >= 0;
-         client = ::accept(socket_, nullptr, nullptr)) {
+    for (int client = listener_.Accept(); client >= 0; client = listener_.Accept()) {
       char bytes[4096];
       while (::recv(client, bytes, sizeof bytes, 0) > 0) {
         ++answers_;
@@ -65,12 +50,11 @@ class ScriptedServer {
     }
   }
 
+  const LoopbackListener listener_;
   const bool stays_;
-  std::string answer_;
+  const std::string answer_;
   std::atomic<int> answers_ = 0;
-  int socket_ = -1;
-  uint16_t port_ = 0;
-  std::thread thread_;
+  std::thread thread_;  // after what it uses
 };
 
 }  // namespace prefixd
