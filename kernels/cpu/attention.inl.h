@@ -31,12 +31,21 @@ PREFIXD_INLINE AttendState DivideScratch(const AttendJob& job, float* scratch) {
 }
 
 void ScaleQueries(const AttendJob& job, const AttendState& s) {
-  for (int row = 0; row < s.rows; ++row) {
-    const float* q = job.q + RowOf(job, row) * job.q_stride + (row % job.group) * s.dim;
-    const int first = row / kTileRows * kTileRows;
+  const auto query = [&job, &s](int row) {
+    return job.q + RowOf(job, row) * job.q_stride + (row % job.group) * s.dim;
+  };
+  for (int first = 0; first < s.rows; first += kTileRows) {
     const int count = Min(kTileRows, s.rows - first);
-    float* to = s.q + first * s.dim + (row - first);
-    for (int d = 0; d < s.dim; ++d) to[d * count] = q[d] * job.scale;
+    float* const to = s.q + first * s.dim;
+    int d = 0;
+    for (; count == kTileRows && d + kLanes <= s.dim; d += kLanes) {  // the usual case of many rows
+      float rows[kTileRows][kLanes];
+      for (int r = 0; r < kTileRows; ++r) Store(rows[r], Mul(Load(query(first + r) + d), Set(job.scale)));
+      WriteColumns(rows, 0, to + d * kTileRows);
+    }
+    for (int r = 0; r < count; ++r) {
+      for (int i = d; i < s.dim; ++i) to[i * count + r] = query(first + r)[i] * job.scale;
+    }
   }
 }
 

@@ -7,6 +7,7 @@
 #include "kernels/check_arguments.h"
 #include "kernels/cpu/attention_plan.h"
 #include "kernels/cpu/packed_matrix.h"
+#include "kernels/cpu/panel_split.h"
 #include "kernels/cpu/quant_matrix.h"
 #include "kernels/cpu/scratch.h"
 #include "kernels/cpu/thread_pool.h"
@@ -20,9 +21,7 @@ namespace {
 
 // With fewer elements than this, waking the pool's threads costs more than it saves.
 constexpr int64_t kMinParallelElements = 16384;
-// A GEMM unit covers at least this many bytes of weights, so that the hardware prefetchers see long runs.
-constexpr size_t kMinUnitWeightBytes = size_t{128} << 10;
-constexpr int kUnitsPerThread = 4;  // small units: a thread that is descheduled delays the others little
+constexpr int kUnitsPerThread = 4;  // of what is split by rows
 
 int DivideUp(int64_t n, int64_t by) { return static_cast<int>((n + by - 1) / by); }
 
@@ -86,14 +85,10 @@ class CpuOperations final : public Operations {
   // Calls gemm(first_panel, end_panel, first_block, end_block, thread) for parts of a product, on all
   // threads.
   template <typename Fn>
-  void RunPanels(int panels, size_t panel_bytes, int blocks, const Fn& gemm) {
-    const int wanted = threads() == 1 ? 1 : threads() * kUnitsPerThread;
-    // Split over panels first. Split over rows as well if there are fewer panels than wanted units.
-    const int least = blocks > 1 ? 1 : DivideUp(kMinUnitWeightBytes, static_cast<int64_t>(panel_bytes));
-    const int panels_at_once =
-        std::clamp(DivideUp(panels, wanted), std::min(least, DivideUp(panels, threads())), panels);
+  void RunPanels(int panels, int together, size_t panel_bytes, int blocks, const Fn& gemm) {
+    const auto [panels_at_once, blocks_at_once] =
+        cpu::SplitPanels(panels, together, panel_bytes, blocks, threads());
     const int columns = DivideUp(panels, panels_at_once);
-    const int blocks_at_once = DivideUp(blocks, std::clamp(wanted / columns, 1, blocks));
     pool_.Run(columns * DivideUp(blocks, blocks_at_once), [&](int unit, int thread) {
       const int panel = unit % columns * panels_at_once;
       const int block = unit / columns * blocks_at_once;
@@ -289,14 +284,14 @@ void CpuOperations::Multiply(const Matrix& w, const float* x, int rows, float* y
       const Status reserved = widened_.Reserve(terms);
       PREFIXD_CHECK(reserved.ok()) << reserved.ToString();
     }
-    return RunPanels(DivideUp(w.rows(), ops_.panel), widened_.PanelBytes(terms), blocks,
+    return RunPanels(DivideUp(w.rows(), ops_.panel), 1, widened_.PanelBytes(terms), blocks,
                      [&](int panel, int end_panel, int block, int end_block, int thread) {
                        widened_.Gemm(matrix, job, panel, end_panel, block, end_block, thread);
                      });
   }
   const auto& matrix = static_cast<const PackedMatrix&>(w);
   job.weights = matrix.data();
-  RunPanels(matrix.panels(), matrix.PanelBytes(), blocks,
+  RunPanels(matrix.panels(), 1, matrix.PanelBytes(), blocks,
             [&](int panel, int end_panel, int block, int end_block, int /*thread*/) {
               ops_.gemm(job, panel, end_panel, block, end_block);
             });
@@ -332,7 +327,8 @@ void CpuOperations::QuantGemm(const QuantMatrix& matrix, const float* x, int row
                              .y = y,
                              .stride = stride,
                              .accumulate = output == GemmOutput::kAccumulate};
-  RunPanels(matrix.panels(), matrix.PanelBytes(), DivideUp(rows, quant_ops_.tile_rows),
+  RunPanels(matrix.panels(), quant_ops_.panels_together, matrix.PanelBytes(),
+            DivideUp(rows, quant_ops_.tile_rows),
             [&](int panel, int end_panel, int group, int end_group, int /*thread*/) {
               quant_ops_.gemm(job, panel, end_panel, group, end_group);
             });

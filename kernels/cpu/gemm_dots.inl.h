@@ -12,6 +12,7 @@ namespace prefixd::PREFIXD_ISA {
 struct Dots {
   using Weight = uint32_t;
   static constexpr int kStepTerms = 2;
+  static constexpr bool kWidens = false;
   static size_t PanelWeights(int terms) { return static_cast<size_t>(terms / 2) * kPanel; }
   static size_t RowFloats(int terms) { return static_cast<size_t>(terms / 2); }
   template <int kRows, int kVectors, typename AheadType>

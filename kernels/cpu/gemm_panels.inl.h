@@ -4,7 +4,8 @@
 // `Product` is how the rows of a block are multiplied by panels (gemm.inl.h, gemm_dots.inl.h): Weight is an
 // element of a panel, PanelWeights the number of them for some terms, RowFloats the floats that these terms
 // take in a row of packed x, and Add adds the products of a tile in steps of kStepTerms terms. It may call
-// PrefetchStep(ahead) in each.
+// PrefetchStep(ahead) in each. Where kWidens is set, WidenPart turns a part of a panel into f32,
+// [terms][kPanel], in the order in which its chain adds the terms, and Wide is the product of that.
 
 namespace prefixd::PREFIXD_ISA {
 
@@ -84,16 +85,22 @@ PREFIXD_INLINE void PrefetchStep(Ahead<kPanels>& ahead) {
 // The sums of a tile between two parts: [kTileRows][kPanel].
 constexpr int kSumsOfTile = kTileRows * kPanel;
 
-// Computes one tile: kRows rows of a block by kPanels panels. Tiles of several panels have a single part.
+// The weights of a part of a panel.
+template <typename Product>
+PREFIXD_INLINE const typename Product::Weight* WeightsOf(const GemmJob& job, int panel, const Part& part) {
+  return static_cast<const typename Product::Weight*>(job.weights) +
+         static_cast<size_t>(panel) * Product::PanelWeights(job.terms) + Product::PanelWeights(part.first);
+}
+
+// Computes one tile: kRows rows of a block by kPanels panels, whose weights begin at `weights`. Tiles of
+// several panels have a single part.
 template <typename Product, bool kFew, int kRows, int kPanels>
-void GemmTile(const GemmJob& job, int panel, int block, const Part& part, float* sums) {
+void GemmTile(const GemmJob& job, int panel, int block, const Part& part, float* sums,
+              const typename Product::Weight* weights) {
   constexpr int kVectors = kPanels * kPanelVectors;
   using Weight = typename Product::Weight;
   const Weight* w[kPanels];
-  for (int p = 0; p < kPanels; ++p) {
-    w[p] = static_cast<const Weight*>(job.weights) + (panel + p) * Product::PanelWeights(job.terms) +
-           Product::PanelWeights(part.first);
-  }
+  for (int p = 0; p < kPanels; ++p) w[p] = weights + p * Product::PanelWeights(job.terms);
   const size_t first_row = static_cast<size_t>(block) * job.block_rows;
   Tile<kRows, kVectors> tile;
   if (part.begins) {
@@ -121,23 +128,27 @@ void GemmTile(const GemmJob& job, int panel, int block, const Part& part, float*
 }
 
 template <typename Product, bool kFew, int kRows>
-void GemmPanels(const GemmJob& job, int panel, int end, int block, const Part& part, float* sums) {
+void GemmPanels(const GemmJob& job, int panel, int end, int block, const Part& part, float* sums,
+                const typename Product::Weight* weights) {
   constexpr int kPanels = PanelsAtOnce<kRows>();
-  for (; panel + kPanels <= end; panel += kPanels)
-    GemmTile<Product, kFew, kRows, kPanels>(job, panel, block, part, sums);
+  const size_t step = Product::PanelWeights(job.terms);
+  for (; panel + kPanels <= end; panel += kPanels, weights += kPanels * step)
+    GemmTile<Product, kFew, kRows, kPanels>(job, panel, block, part, sums, weights);
   if constexpr (kPanels > 1) {
-    for (; panel < end; ++panel) GemmTile<Product, kFew, kRows, 1>(job, panel, block, part, sums);
+    for (; panel < end; ++panel, weights += step)
+      GemmTile<Product, kFew, kRows, 1>(job, panel, block, part, sums, weights);
   }
 }
 
 // Selects the tile height that fits the number of rows in the block.
 template <typename Product, bool kFew, int kRows = kTileRows>
-void GemmBlock(const GemmJob& job, int panel, int end, int block, const Part& part, float* sums) {
+void GemmBlock(const GemmJob& job, int panel, int end, int block, const Part& part, float* sums,
+               const typename Product::Weight* weights) {
   if constexpr (kRows > 1) {
     if (Min(job.rows - block * job.block_rows, job.block_rows) < kRows)
-      return GemmBlock<Product, kFew, kRows - 1>(job, panel, end, block, part, sums);
+      return GemmBlock<Product, kFew, kRows - 1>(job, panel, end, block, part, sums, weights);
   }
-  GemmPanels<Product, kFew, kRows>(job, panel, end, block, part, sums);
+  GemmPanels<Product, kFew, kRows>(job, panel, end, block, part, sums, weights);
 }
 
 // A chunk of blocks by a chunk of panels. With many blocks the terms are parted as well, so that the x of all
@@ -145,22 +156,34 @@ void GemmBlock(const GemmJob& job, int panel, int end, int block, const Part& pa
 // for every panel. With few blocks x is small, and a panel is read from memory in one run. Each chunk of
 // rows reads all the weights, so it has many rows; what the caches hold of x bounds it (kChunkRows,
 // kPartTerms).
+//
+// Many blocks multiply a part of a panel that is widened once for all of them: with AVX-512 the ports that
+// widen are those that multiply.
 constexpr int kChunkBlocks = kChunkRows / kTileRows;
 constexpr int kChunkPanels = kChunkColumns / kPanel;
 constexpr int kPartedBlocks = 48 / kTileRows;
 
 template <typename Product, bool kFew>
 void GemmChunk(const GemmJob& job, int first_panel, int end_panel, int first_block, int end_block) {
+  constexpr bool kWidens = kWidensPanels && Product::kWidens && !kFew;
+  constexpr int kMostTerms = kWidens ? kWidePartTerms : kPartTerms;
   alignas(64) float sums[kChunkPanels * kChunkBlocks * kSumsOfTile];
-  const bool parted = end_block - first_block >= kPartedBlocks && job.terms > kPartTerms;
-  const int at_once = parted ? (AtOnce(job.terms, kPartTerms) + 1) / 2 * 2 : job.terms;
+  alignas(64) float wide[kWidens ? kWidePartTerms * kPanel : 1];
+  const bool parted = end_block - first_block >= kPartedBlocks && job.terms > kMostTerms;
+  const int at_once = parted ? (AtOnce(job.terms, kMostTerms) + 1) / 2 * 2 : job.terms;
   for (int term = 0; term < job.terms; term += at_once) {
     const Part part = {term,        Min(at_once, job.terms - term), term == 0, term + at_once >= job.terms,
                        first_block, end_block - first_block};
     float* of_tile = sums;
     for (int panel = first_panel; panel < end_panel; ++panel) {
-      for (int block = first_block; block < end_block; ++block, of_tile += kSumsOfTile)
-        GemmBlock<Product, kFew>(job, panel, panel + 1, block, part, of_tile);
+      const auto* const weights = WeightsOf<Product>(job, panel, part);
+      if constexpr (kWidens) Product::WidenPart(weights, part.terms, wide);
+      for (int block = first_block; block < end_block; ++block, of_tile += kSumsOfTile) {
+        if constexpr (kWidens)
+          GemmBlock<typename Product::Wide, kFew>(job, panel, panel + 1, block, part, of_tile, wide);
+        else
+          GemmBlock<Product, kFew>(job, panel, panel + 1, block, part, of_tile, weights);
+      }
     }
   }
 }
@@ -169,7 +192,8 @@ template <typename Product>
 void GemmOf(const GemmJob& job, int first_panel, int end_panel, int first_block, int end_block) {
   if (end_block - first_block == 1) {
     const Part all = {0, job.terms, true, true, first_block, 1};
-    return GemmBlock<Product, true>(job, first_panel, end_panel, first_block, all, nullptr);
+    return GemmBlock<Product, true>(job, first_panel, end_panel, first_block, all, nullptr,
+                                    WeightsOf<Product>(job, first_panel, all));
   }
   const int blocks = AtOnce(end_block - first_block, kChunkBlocks);
   const int panels = AtOnce(end_panel - first_panel, kChunkPanels);

@@ -50,6 +50,10 @@ constexpr size_t kLine = 64;
 PREFIXD_INLINE void Prefetch(const std::byte* p) {
   _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T0);
 }
+// To L2.
+PREFIXD_INLINE void PrefetchFar(const std::byte* p) {
+  _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T1);
+}
 
 // Computes a group of kRows rows by kVectors vectors of a panel, from vector `first` on. `first_pass`:
 // nothing has read these weights before.

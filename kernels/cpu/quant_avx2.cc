@@ -13,8 +13,10 @@
 namespace prefixd::cpu {
 
 const QuantOps& Avx2QuantOps() {
-  static constexpr QuantOps kOps = {
-      .tile_rows = avx2::kQuantTileRows, .gemm = avx2::QuantGemm, .pack_rows = avx2::QuantPackRows};
+  static constexpr QuantOps kOps = {.tile_rows = avx2::kQuantTileRows,
+                                    .panels_together = 1,
+                                    .gemm = avx2::QuantGemm,
+                                    .pack_rows = avx2::QuantPackRows};
   return kOps;
 }
 

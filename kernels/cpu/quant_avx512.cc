@@ -13,8 +13,10 @@
 namespace prefixd::cpu {
 
 const QuantOps& Avx512QuantOps() {
-  static constexpr QuantOps kOps = {
-      .tile_rows = avx512::kQuantTileRows, .gemm = avx512::QuantGemm, .pack_rows = avx512::QuantPackRows};
+  static constexpr QuantOps kOps = {.tile_rows = avx512::kQuantTileRows,
+                                    .panels_together = 1,
+                                    .gemm = avx512::QuantGemm,
+                                    .pack_rows = avx512::QuantPackRows};
   return kOps;
 }
 

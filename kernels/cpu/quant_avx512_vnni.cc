@@ -17,6 +17,7 @@ namespace prefixd::cpu {
 
 const QuantOps& Avx512VnniQuantOps() {
   static constexpr QuantOps kOps = {.tile_rows = avx512_vnni::kQuantTileRows,
+                                    .panels_together = avx512_vnni::kSpanPanels,
                                     .gemm = avx512_vnni::QuantGemmOfMany,
                                     .pack_rows = avx512_vnni::QuantPackRows};
   return kOps;

@@ -120,10 +120,11 @@ struct SumsOf<UnpackedRun<F, kPanels>, kRows, kPart> {
   using Type = SignedSums<F, kRows, kPart>;
 };
 
-// Runs that are unpacked at once: they, and the x of a group, fit into the L1 cache. Groups at once: the sums
-// of their rows wait from one part of the runs to the next, as f32, which changes no bit.
+// Runs that are unpacked at once: they, and the x of a group, fit into the L1 cache. Groups at once, those of
+// the rows of most steps: the sums of their rows wait from one part of the runs to the next, as f32, which
+// changes no bit.
 constexpr int kPartRuns = 16;
-constexpr int kGroupsAtOnce = 504 / kQuantTileRows;
+constexpr int kGroupsAtOnce = 516 / kQuantTileRows;
 
 struct QuantPart {
   int first, runs;  // multiples of the runs of a block
@@ -135,6 +136,17 @@ template <typename F, int kPanels>
 struct QuantSpan {
   UnpackedRun<F, kPanels> runs[kPartRuns];
   Outputs sums[kGroupsAtOnce][kPanels * kQuantPanelVectors][kQuantTileRows];
+
+  // Asks for share `i` of `shares` of the codes of a part, which is unpacked later.
+  static void PrefetchShare(const QuantJob& job, int panel, int first_run, int i, int shares) {
+    constexpr size_t kBytes = kPartRuns * F::kRunBytes, kLine = 64;
+    const size_t each =
+        (kBytes / kLine + static_cast<size_t>(shares) - 1) / static_cast<size_t>(shares) * kLine;
+    for (int p = 0; p < kPanels; ++p) {
+      const std::byte* const codes = PanelAt(job, panel + p) + static_cast<size_t>(first_run) * F::kRunBytes;
+      for (size_t at = 0; at < each; at += kLine) PrefetchFar(codes + static_cast<size_t>(i) * each + at);
+    }
+  }
 
   void Unpack(const QuantJob& job, int panel, const QuantPart& part) {
     for (int p = 0; p < kPanels; ++p) {
@@ -187,8 +199,11 @@ void MultiplySpan(const QuantJob& job, int panel, int first_group, int end_group
     const int runs = job.blocks - run < at_once ? job.blocks - run : at_once;
     const QuantPart part = {run, runs, run == 0, run + runs == job.blocks};
     span.Unpack(job, panel, part);
-    for (int group = first_group; group < end_group; ++group)
+    for (int group = first_group; group < end_group; ++group) {
+      span.PrefetchShare(job, part.ends ? panel + kPanels : panel, part.ends ? 0 : run + runs,
+                         group - first_group, end_group - first_group);
       SpanGroup<kQuantTileRows>(job, span, panel, group, part, span.sums[group - first_group]);
+    }
   }
 }
 

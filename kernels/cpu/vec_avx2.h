@@ -18,6 +18,8 @@ constexpr int kTileRows = 6;
 constexpr int kPanelVectors = 1;
 constexpr int kAccumulators = 5;                                        // in vectors
 constexpr int kChunkRows = 96, kChunkColumns = 256, kPartTerms = 1024;  // gemm_panels.inl.h
+constexpr bool kWidensPanels = false;
+constexpr int kWidePartTerms = 1024;
 
 struct F32x16 {
   __m256 lo, hi;

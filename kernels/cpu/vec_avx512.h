@@ -18,6 +18,8 @@ constexpr int kTileRows = 12;
 constexpr int kPanelVectors = 2;
 constexpr int kAccumulators = 24;
 constexpr int kChunkRows = 504, kChunkColumns = 128, kPartTerms = 2048;  // gemm_panels.inl.h
+constexpr bool kWidensPanels = true;
+constexpr int kWidePartTerms = 1024;
 
 struct F32x16 {
   __m512 v;

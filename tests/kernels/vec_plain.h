@@ -21,6 +21,8 @@ constexpr int kTileRows = 12;
 constexpr int kPanelVectors = 2;
 constexpr int kAccumulators = 24;
 constexpr int kChunkRows = 504, kChunkColumns = 128, kPartTerms = 2048;
+constexpr bool kWidensPanels = true;
+constexpr int kWidePartTerms = 1024;
 
 struct F32x16 {
   float v[16];
