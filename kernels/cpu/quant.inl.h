@@ -67,6 +67,9 @@ void StoredTile(const QuantJob& job, int panel, int first, int group, bool first
   for (int v = 0; v < kVectors; ++v)
     for (int r = 0; r < kRows; ++r) acc[v][r] = ZeroOutputs();
   for (int b = 0; b < job.blocks; b += F::kRuns, head += F::kHeadBytes) {
+    if (first_pass) {  // those of the next panel: they lie behind its codes, but are needed with the first ones
+      for (size_t at = 0; at < F::kHeadBytes; at += kLine) Prefetch(head + job.panel_bytes + at);
+    }
     for (int run = 0; run < F::kRuns; ++run) {
       if (first_pass) {
         for (size_t at = 0; at < F::kRunBytes; at += kLine) Prefetch(w + kPrefetchBytes + at);
