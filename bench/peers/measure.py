@@ -44,15 +44,17 @@ def free_port():
 class Server:
     """A server as a process group of its own, which ends with it."""
 
-    def __init__(self, peer, folder, model, weights, log):
+    def __init__(self, peer, folder, model, weights, log, more=()):
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         self.log = log
         command, environment = peer.server(folder, model, weights, port)
         begun = time.monotonic()
         with open(log, "w", encoding="utf-8") as file:
-            self.process = subprocess.Popen([str(word) for word in command], stdout=file, stderr=file,
-                                            env={**os.environ, **environment}, process_group=0)
+            self.process = subprocess.Popen(
+                [str(word) for word in [*command, *more]], stdout=file, stderr=file, process_group=0,
+                cwd=pathlib.Path(log).parent,  # some write files where they are started
+                env={**os.environ, **environment})
         try:
             while not self.answers(peer.ready):
                 if self.process.poll() is not None:
@@ -129,16 +131,28 @@ class Contestant:
         self.peer = PEERS[name][0]
         self.model, self.options = model, options
         self.label = f"{name} {weights}"
-        self.server = None
+        self.server, self.more, self.remark = None, (), None
 
     def prepare(self):
         """Makes the files of the model that the server reads, so that no start includes it."""
         self.peer.server(self.folder, self.model, self.weights, 0)
 
     def start(self):
+        try:
+            self.start_with(self.more)
+        except Failed as error:
+            if not self.peer.fallback or self.more:
+                raise
+            self.end()
+            self.more = self.peer.fallback
+            self.start_with(self.more)
+            self.remark = f"{self.label}: {' '.join(self.more)}, for without: {error}".splitlines()[0]
+
+    def start_with(self, more):
+        """Starts the server with further words in its command, and has it answer."""
         log = pathlib.Path(self.options.logs) / f"{self.label.replace(' ', '_')}.log"
         try:
-            self.server = Server(self.peer, self.folder, self.model, self.weights, log)
+            self.server = Server(self.peer, self.folder, self.model, self.weights, log, more)
         except Failed as error:
             text = log.read_text(encoding="utf-8", errors="replace")[-1500:]
             raise Failed(f"{error}; {log} ends with:\n{text}") from None

