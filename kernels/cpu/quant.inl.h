@@ -67,7 +67,7 @@ void StoredTile(const QuantJob& job, int panel, int first, int group, bool first
   for (int v = 0; v < kVectors; ++v)
     for (int r = 0; r < kRows; ++r) acc[v][r] = ZeroOutputs();
   for (int b = 0; b < job.blocks; b += F::kRuns, head += F::kHeadBytes) {
-    if (first_pass) {  // those of the next panel: they lie behind its codes, but are needed with the first ones
+    if (first_pass) {  // those of the next panel, which lie behind its codes, but are needed with the first
       for (size_t at = 0; at < F::kHeadBytes; at += kLine) Prefetch(head + job.panel_bytes + at);
     }
     for (int run = 0; run < F::kRuns; ++run) {
