@@ -15,6 +15,7 @@ constexpr std::string_view kMagic = "GGUF";
 constexpr uint32_t kOldest = 2, kNewest = 3;
 constexpr size_t kMostDimensions = 4;
 constexpr uint64_t kLongestName = 1024;  // of a tensor or a key
+constexpr uint64_t kLargestHeader = 256 << 20;
 constexpr uint64_t kDefaultAlignment = 32, kLargestAlignment = 1 << 20;
 constexpr std::string_view kAlignmentKey = "general.alignment";
 // The fewest bytes that one takes in the file.
@@ -71,7 +72,8 @@ const TypeRow* FindType(uint32_t number) {
   return row == std::end(kTypes) ? nullptr : row;
 }
 
-// Reads the header from the front.
+// Reads the header from the front. It ends at kLargestHeader, so that what is kept of it fits into memory
+// however large the file is.
 class Reader {
  public:
   Reader(std::string_view file, std::span<const std::byte> bytes) : file_(file), bytes_(bytes) {}
@@ -79,6 +81,12 @@ class Reader {
   size_t at() const { return at_; }
   uint64_t rest() const { return bytes_.size() - at_; }
   Status Damage(const std::string& what) const { return Corrupt(file_ + ": " + what); }
+  // Whether the header has room for `size` more bytes, which the file has.
+  Status CheckRoom(uint64_t size, std::string_view what) const {
+    if (at_ + size <= kLargestHeader) return Status::Ok();
+    return Damage("with " + std::string(what) + " the header takes at least " + std::to_string(at_ + size) +
+                  " bytes (limit " + FormatSize(kLargestHeader) + "); download the file again");
+  }
 
   Result<std::span<const std::byte>> Take(uint64_t size, std::string_view what) {
     if (size > rest()) {
@@ -86,6 +94,7 @@ class Reader {
                      " takes " + std::to_string(size) + " bytes, and the file has " + std::to_string(rest()) +
                      " more; download it again");
     }
+    PREFIXD_RETURN_IF_ERROR(CheckRoom(size, what));
     const std::span<const std::byte> taken = bytes_.subspan(at_, static_cast<size_t>(size));
     at_ += static_cast<size_t>(size);
     return taken;
@@ -105,15 +114,17 @@ class Reader {
     if (!IsValidUtf8(text)) return Damage(std::string(what) + " is not valid UTF-8; download the file again");
     return text;
   }
-  // A count of things that take at least `least` bytes each.
+  // A count of things that follow and take at least `least` bytes each.
   Result<uint64_t> Count(std::string_view what, uint64_t least) {
     PREFIXD_ASSIGN_OR_RETURN(const uint64_t count, Number<uint64_t>("the number of " + std::string(what)));
-    if (count > rest() / least) {
-      return Corrupt(file_ + " is cut short or damaged: it should have " + std::to_string(count) + " " +
-                     std::string(what) + ", and has " + std::to_string(rest()) +
-                     " bytes for them; download it again");
-    }
+    PREFIXD_RETURN_IF_ERROR(CheckCount(count, what, least));
     return count;
+  }
+  Status CheckCount(uint64_t count, std::string_view what, uint64_t least) const {
+    if (count <= rest() / least) return CheckRoom(count * least, what);
+    return Corrupt(file_ + " is cut short or damaged: it should have " + std::to_string(count) + " " +
+                   std::string(what) + ", and has " + std::to_string(rest()) +
+                   " bytes for them; download it again");
   }
 
  private:
@@ -284,9 +295,7 @@ Result<GgufFile> ParseGguf(std::string_view file, std::span<const std::byte> byt
   PREFIXD_RETURN_IF_ERROR(CheckUnique(in, "key", values, [](const GgufValue& value) { return value.key; }));
   std::ranges::sort(values, {}, &GgufValue::key);
   parsed.values = GgufValues(std::string(file), std::move(values));
-  if (tensors > in.rest() / kLeastOfTensor)
-    return in.Damage("the file is cut short or damaged: it should have " + std::to_string(tensors) +
-                     " tensors, and has " + std::to_string(in.rest()) + " bytes for them; download it again");
+  PREFIXD_RETURN_IF_ERROR(in.CheckCount(tensors, "tensors", kLeastOfTensor));
   std::vector<Described> described;
   described.reserve(static_cast<size_t>(tensors));
   for (uint64_t i = 0; i < tensors; ++i) {

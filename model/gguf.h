@@ -8,8 +8,8 @@
 //   string:  u64 length, bytes
 //   All numbers are little-endian. The alignment is the value general.alignment, or 32.
 //
-// The file is not trusted: every length, count and offset is checked before it is used, and the work is
-// linear in the bytes of the header. Plain values; any thread may read them.
+// The file is not trusted: every length, count and offset is checked before it is used. The header has at
+// most 256 MiB, and the work is linear in its bytes. Plain values; any thread may read them.
 //
 // Invariants of what ParseGguf returns
 //   1. values is sorted by key, and each key occurs once. tensors is sorted by offset; each name occurs once.

@@ -239,6 +239,31 @@ TEST_F(GgufModelTest, PartsOfASplitFileAreOneModel) {
   EXPECT_THAT(OpenGgufModel(dir_.path() / "other.gguf").status().message(), HasSubstr("does not end in"));
 }
 
+// Files with holes, so that their size allows for counts and lengths that no memory has room for.
+TEST_F(GgufModelTest, AHeaderThatIsTooLargeIsRefused) {
+  constexpr uint64_t kBytes = uint64_t{1} << 40;
+  const auto refusal = [&](const GgufWriter& file, size_t offset, uint64_t number) {
+    const std::filesystem::path path = dir_.path() / "file.gguf";
+    std::ofstream(path, std::ios::binary) << WithNumber(offset, number, file.File());
+    std::filesystem::resize_file(path, kBytes);
+    const Status status = OpenGgufModel(path).status();
+    EXPECT_EQ(status.code(), Code::kCorrupt);
+    return status.message();
+  };
+  const size_t tensors = 8, values = 16, first_key = 24;
+  EXPECT_THAT(refusal(SmallFile(), tensors, kBytes / 32), HasSubstr("with tensors the header takes"));
+  EXPECT_THAT(refusal(SmallFile(), values, kBytes / 32), HasSubstr("with values the header takes"));
+  EXPECT_THAT(refusal(SmallFile(), first_key, kBytes / 2), HasSubstr("a key has 549755813888 bytes (limit"));
+  GgufWriter file;
+  file.Add("x", "text");
+  const size_t text = first_key + 8 + 1 + 4;
+  EXPECT_THAT(refusal(file, text, kBytes / 2),
+              HasSubstr("with value 'x' the header takes at least 549755813933 bytes (limit 256.0 MiB)"));
+  GgufWriter array;
+  array.Add("x", std::vector<float>{1});
+  EXPECT_THAT(refusal(array, text + 4, kBytes / 8), HasSubstr("with elements of value 'x' the header takes"));
+}
+
 // A description of a model, without weights but for the embedding.
 GgufWriter Described(const std::string& family, int context = 512) {
   GgufWriter file;
