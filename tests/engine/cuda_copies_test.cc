@@ -12,7 +12,8 @@
 #include <utility>
 #include <vector>
 
-#include "tests/engine/cuda_tiers.h"
+#include "tests/engine/cuda_machine.h"
+#include "tests/engine/engine_tiers.h"
 #include "tests/engine/exactness_law.h"
 #include "tests/support/rounds.h"
 #include "tests/support/temp_dir.h"
@@ -23,7 +24,7 @@ namespace {
 
 using cuda::Stream;
 using testing_support::CudaMachine;
-using testing_support::CudaTiers;
+using testing_support::EngineTiers;
 using testing_support::Recorder;
 
 constexpr int kContext = 64, kBlockTokens = 4;
@@ -41,9 +42,9 @@ class CudaCopies : public testing::Test {
         folder_.path(), cuda_emulation::EmulatedOptions{.exact_products = false, .late_copies = true},
         testing_support::DriverLimits{kContext, 64, 4, 1});
   }
-  // `store`: as CudaTiers::Options.
+  // `store`: as EngineTiers::Options.
   void MakeEngine(uint32_t blocks, uint32_t host_blocks, bool write_through = true,
-                  const std::shared_ptr<MemoryStore>& store = nullptr) {
+                  const std::shared_ptr<BlockStore>& store = nullptr) {
     EngineOptions options;
     options.context = kContext;
     options.max_sequences = 4;
@@ -56,10 +57,11 @@ class CudaCopies : public testing::Test {
     options.disk = true;
     options.write_through = write_through;
     options.load_policy = LoadPolicy::kLoad;
-    tiers_ = *CudaTiers::Create({.layout = machine_->loaded.model->shape().Kv(kBlockTokens, options.kv_dtype),
-                                 .host_blocks = host_blocks,
-                                 .store = store},
-                                machine_->loaded.backend.get());
+    tiers_ =
+        *EngineTiers::Create({.layout = machine_->loaded.model->shape().Kv(kBlockTokens, options.kv_dtype),
+                              .host_blocks = host_blocks,
+                              .store = store},
+                             machine_->loaded.backend.get());
     engine_ = *Engine::Create(options, machine_->loaded.model.get(), machine_->loaded.backend.get(), &clock_,
                               tiers_->lower_tiers());
   }
@@ -140,7 +142,7 @@ class CudaCopies : public testing::Test {
   const testing_support::TempDir folder_;
   const SystemClock clock_;
   std::unique_ptr<CudaMachine> machine_;
-  std::unique_ptr<CudaTiers> tiers_;
+  std::unique_ptr<EngineTiers> tiers_;
   std::unique_ptr<Engine> engine_;
 };
 
@@ -236,7 +238,7 @@ TEST_F(CudaCopies, WhatTheHostHasReachesTheDiskWhenTheDeviceIsLost) {
   EXPECT_EQ(after.blocks[1].cached, kHostBlocks);
   for (const auto& tier : after.transfers.errors) EXPECT_EQ(std::ranges::count(tier, 0u), kTierErrors);
 
-  const std::shared_ptr<MemoryStore> store = tiers_->store();
+  const std::shared_ptr<BlockStore> store = tiers_->store();
   engine_ = nullptr;
   tiers_ = nullptr;
   MakeMachine();

@@ -5,7 +5,8 @@
 
 #include <algorithm>
 
-#include "tests/engine/cuda_tiers.h"
+#include "tests/engine/cuda_machine.h"
+#include "tests/engine/engine_tiers.h"
 #include "tests/engine/exactness_law.h"
 #include "tests/support/rounds.h"
 #include "tests/support/temp_dir.h"
@@ -23,7 +24,7 @@ using exactness::Outcome;
 using exactness::RandomSetup;
 using exactness::Workload;
 using testing_support::CudaMachine;
-using testing_support::CudaTiers;
+using testing_support::EngineTiers;
 
 constexpr exactness::Setup kMost{.context = 64, .step_tokens = 64, .max_sequences = 4};
 constexpr int kRequests = 14, kLongest = 50, kRounds = 8, kTieredRounds = 5;
@@ -121,14 +122,14 @@ void CudaExactness::CheckWithTiers() {
     const auto machine = Machine(static_cast<uint64_t>(round) + 2, round % 2 == 0);
     const exactness::Setup setup = TieredSetup(prng, GetParam().kv, round);
     SCOPED_TRACE(setup.ToString());
-    const CudaTiers::Options options{
+    const EngineTiers::Options options{
         .layout = machine->loaded.model->shape().Kv(setup.block_tokens, setup.kv_dtype),
         .host_blocks = setup.host_blocks,
         .fingerprint = {static_cast<uint64_t>(round), 1},
         .codec = prng.Chance(0.5) ? CodecChoice{}
                                   : CodecChoice{PayloadCodec::kPlanesZstd,
                                                 static_cast<uint32_t>(setup.kv_dtype.element_bytes())}};
-    const auto tiers = *CudaTiers::Create(options, machine->loaded.backend.get());
+    const auto tiers = *EngineTiers::Create(options, machine->loaded.backend.get());
     // Twice: the second time, much of what is asked for lies in the tiers, from another engine on the disk.
     for (int time = 0; time < 2; ++time) {
       const Outcome got =

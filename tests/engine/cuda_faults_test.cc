@@ -16,7 +16,8 @@
 
 #include "base/log.h"
 #include "base/prng.h"
-#include "tests/engine/cuda_tiers.h"
+#include "tests/engine/cuda_machine.h"
+#include "tests/engine/engine_tiers.h"
 #include "tests/support/rounds.h"
 #include "tests/support/temp_dir.h"
 #include "tests/support/tiny_model.h"
@@ -25,7 +26,7 @@ namespace prefixd {
 namespace {
 
 using cuda_emulation::EmulatedRuntime;
-using testing_support::CudaTiers;
+using testing_support::EngineTiers;
 using testing_support::LoadedRunner;
 using testing_support::Recorder;
 
@@ -114,9 +115,9 @@ Outcome Serve(EmulatedRuntime& runtime, const std::filesystem::path& folder, boo
   options.disk = true;
   options.write_through = true;
   options.load_policy = LoadPolicy::kLoad;
-  const auto tiers = CudaTiers::Create({.layout = loaded->model->shape().Kv(kBlockTokens, options.kv_dtype),
-                                        .host_blocks = options.host_blocks},
-                                       loaded->backend.get());
+  const auto tiers = EngineTiers::Create({.layout = loaded->model->shape().Kv(kBlockTokens, options.kv_dtype),
+                                          .host_blocks = options.host_blocks},
+                                         loaded->backend.get());
   outcome.created = tiers.status();
   if (!tiers.ok()) return outcome;
   const SystemClock clock;

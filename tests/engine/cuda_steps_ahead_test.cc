@@ -8,7 +8,8 @@
 #include <utility>
 #include <vector>
 
-#include "tests/engine/cuda_tiers.h"
+#include "tests/engine/cuda_machine.h"
+#include "tests/engine/engine_tiers.h"
 #include "tests/engine/random_request.h"
 #include "tests/kernels/forwarding_backend.h"
 #include "tests/support/rounds.h"
@@ -20,7 +21,7 @@ namespace {
 
 using cuda::Stream;
 using testing_support::CudaMachine;
-using testing_support::CudaTiers;
+using testing_support::EngineTiers;
 using testing_support::Recorder;
 using testing_support::Submit;
 
@@ -189,9 +190,9 @@ class RandomCudaSteps : public CudaStepsAhead {
     options.write_through = true;
     options.load_policy = LoadPolicy::kLoad;
     const auto tiers =
-        *CudaTiers::Create({.layout = machine->loaded.model->shape().Kv(kBlockTokens, options.kv_dtype),
-                            .host_blocks = options.host_blocks},
-                           machine->loaded.backend.get());
+        *EngineTiers::Create({.layout = machine->loaded.model->shape().Kv(kBlockTokens, options.kv_dtype),
+                              .host_blocks = options.host_blocks},
+                             machine->loaded.backend.get());
     const auto engine = *Engine::Create(options, machine->loaded.model.get(), machine->loaded.backend.get(),
                                         &clock_, options.disk ? tiers->lower_tiers() : LowerTiers());
     std::vector<Sent> sent;

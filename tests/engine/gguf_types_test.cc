@@ -16,6 +16,8 @@
 #include "model/gguf_weights.h"
 #include "model/model_loader.h"
 #include "model/weights.h"
+#include "storage/payload_codec.h"
+#include "tests/engine/engine_tiers.h"
 #include "tests/engine/exactness_law.h"
 #include "tests/kernels/forwarding_backend.h"
 #include "tests/support/gguf_writer.h"
@@ -176,8 +178,9 @@ class Pair {
   }
 
   // The GGUF file on a backend of this machine.
-  testing_support::LoadedRunner Load(const testing_support::DriverLimits& limits) const {
-    testing_support::LoadedRunner loaded{*CreateBackend("auto", 2), nullptr};
+  testing_support::LoadedRunner Load(const testing_support::DriverLimits& limits,
+                                     numerics::Version version) const {
+    testing_support::LoadedRunner loaded{*CreateBackend("auto", 2, {}, version), nullptr};
     LoadedPlan plan = Plan(true, *loaded.backend, limits.context);
     loaded.model = *loaded.backend->CreateRunner(
         std::move(plan.plan),
@@ -330,29 +333,70 @@ TEST(GgufTypes, WhatABackendCannotMultiplyIsWidened) {
   EXPECT_NE(widened.hash, own.hash) << "the hash says what the weights are widened to";
 }
 
-// The law: prefixes that the cache has, and other chunks, give the same bits.
-TEST(GgufTypes, TheCacheChangesNothing) {
-  const testing_support::DriverLimits limits{.context = 96, .step_tokens = 64, .max_sequences = 4};
-  exactness::Setup setup{
-      .context = limits.context, .step_tokens = limits.step_tokens, .max_sequences = limits.max_sequences};
-  const exactness::Setup alone = exactness::Alone(setup, KvType::kF32);
-  setup.kv_dtype = KvType::kF32;
-  setup.one_by_one = true;
-  setup.block_tokens = 8;
-  setup.step_tokens = 11;
+// The law, with every type of KV: prefixes that the cache has, and other chunks, give the same bits. Device
+// memory is too small for the requests, host memory and a disk have the rest; the second engine begins with
+// what the first one left on the disk.
+class GgufLaw : public testing::Test {
+ protected:
+  void ExpectLaw(const testing_support::LoadedRunner& loaded, KvType kv, uint64_t seed) {
+    const testing_support::TempDir disk;
+    const exactness::Workload workload = exactness::MakeWorkload(seed, 8, 60, 96);
+    exactness::Setup setup = kMost;
+    setup.kv_dtype = kv;
+    setup.one_by_one = true;
+    setup.block_tokens = 8;
+    setup.step_tokens = 11;
+    setup.blocks = 13;  // one more than the longest sequence has
+    setup.host_blocks = 20;
+    setup.disk = true;
+    setup.load_policy = LoadPolicy::kLoad;
+    const exactness::Outcome alone = exactness::Run(loaded, workload, exactness::Alone(kMost, kv));
+    EXPECT_EQ(alone.stats.prefix_hit_tokens, 0u);
+    const KvLayout layout = loaded.model->shape().Kv(setup.block_tokens, kv);
+    const BlockKey fingerprint{seed, 1};
+    for (const int time : {0, 1}) {
+      SCOPED_TRACE("engine " + std::to_string(time));
+      const auto tiers = *testing_support::EngineTiers::Create(
+          {.layout = layout,
+           .host_blocks = setup.host_blocks,
+           .fingerprint = fingerprint,
+           .codec = ChooseCodec(kv.name()),
+           .store = testing_support::OpenDisk(disk.path() / "disk", fingerprint, &clock_)},
+          loaded.backend.get());
+      const exactness::Outcome got =
+          exactness::Run(loaded, workload, setup, tiers->lower_tiers(), fingerprint);
+      exactness::ExpectSame(workload, alone, got);
+      exactness::Coverage coverage;
+      coverage.Add(got.stats);
+      EXPECT_GT(coverage.hits, 0u);
+      if (time == 1) {
+        EXPECT_GT(coverage.disk, 0u);
+      }
+      all_.Add(got.stats);
+    }
+  }
+
+  const testing_support::DriverLimits kLimits{.context = 96, .step_tokens = 64, .max_sequences = 4};
+  const exactness::Setup kMost{
+      .context = kLimits.context, .step_tokens = kLimits.step_tokens, .max_sequences = kLimits.max_sequences};
+  const SystemClock clock_;
+  exactness::Coverage all_;
+};
+
+TEST_F(GgufLaw, TheCacheChangesNothing) {
   uint64_t seed = 1;
   for (const TypeCase& of : kCases) {
-    if (!of.type.format().quantized()) continue;
-    SCOPED_TRACE(std::string(of.type.name()));
     const Pair pair([&](const std::string&) -> const TypeCase& { return of; });
-    const exactness::Workload workload = exactness::MakeWorkload(++seed, 8, 60, 96);
-    const testing_support::LoadedRunner loaded = pair.Load(limits);
-    const exactness::Outcome cached = exactness::Run(loaded, workload, setup);
-    exactness::ExpectSame(workload, exactness::Run(loaded, workload, alone), cached);
-    exactness::Coverage coverage;
-    coverage.Add(cached.stats);
-    EXPECT_GT(coverage.hits, 0u);
+    const testing_support::LoadedRunner loaded = pair.Load(kLimits, numerics::kLatest);
+    const testing_support::LoadedRunner exact = pair.Load(kLimits, numerics::Version::kCpu1);
+    for (const KvType kv : {KvType::kF32, KvType::kF16, KvType::kBF16, KvType::kQ8_0}) {
+      SCOPED_TRACE(std::string(of.type.name()) + " weights, " + std::string(kv.name()) + " KV");
+      ExpectLaw(loaded, kv, ++seed);
+      if (kv == KvType::kF32) ExpectLaw(exact, kv, ++seed);
+    }
   }
+  EXPECT_GT(all_.host, 0u);
+  EXPECT_GT(all_.evictions, 0u);
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
-// What the tests of engines on an emulated device share: the device with a model, and the tiers below it as
-// the daemon makes them: pinned host memory, a disk tier in RAM, a KvCopier, and threads of their own for
+// The tiers below device memory as the daemon makes them, for tests of engines on any backend: host memory of
+// the backend, a disk tier in a store, a KvCopier where the backend has one, and threads of their own for
 // loads, spills and copies. One thread owns them; they outlive the engine.
 #pragma once
 
@@ -9,40 +9,30 @@
 #include <span>
 #include <utility>
 
+#include "base/check.h"
 #include "base/executor.h"
 #include "cache/tier_transfers.h"
-#include "kernels/cuda/cuda_backend.h"
+#include "engine/engine.h"
+#include "kernels/backend.h"
 #include "kernels/finite.h"
+#include "storage/disk_store.h"
 #include "storage/memory_store.h"
-#include "tests/support/cuda_emulation/emulated_runtime.h"
-#include "tests/support/engine_driver.h"
 
 namespace prefixd::testing_support {
 
-// A device with a model.
-struct CudaMachine {
-  CudaMachine(const std::filesystem::path& folder, const cuda_emulation::EmulatedOptions& options,
-              const DriverLimits& limits, Quantization quantize = {})
-      : runtime(options),
-        loaded(*TryLoadRunner(folder, cuda::CreateCudaBackend(&runtime), limits, quantize)) {}
-
-  cuda_emulation::EmulatedRuntime runtime;
-  LoadedRunner loaded;
-};
-
-class CudaTiers {
+class EngineTiers {
  public:
   struct Options {
     KvLayout layout;
     uint32_t host_blocks = 0;  // 0: there is no host tier
     BlockKey fingerprint;      // of the engine's options
     CodecChoice codec = {};
-    std::shared_ptr<MemoryStore> store;  // null: a new one
+    std::shared_ptr<BlockStore> store;  // null: a new one in memory
   };
 
   // Fails with the device.
-  static Result<std::unique_ptr<CudaTiers>> Create(const Options& options, Backend* backend) {
-    std::unique_ptr<CudaTiers> tiers(new CudaTiers(options));
+  static Result<std::unique_ptr<EngineTiers>> Create(const Options& options, Backend* backend) {
+    std::unique_ptr<EngineTiers> tiers(new EngineTiers(options));
     if (options.host_blocks > 0) {
       PREFIXD_ASSIGN_OR_RETURN(tiers->host_,
                                backend->AllocateHostKv(options.layout, options.host_blocks, {}));
@@ -52,20 +42,26 @@ class CudaTiers {
   }
 
   // What is on the disk. It may outlive this.
-  const std::shared_ptr<MemoryStore>& store() const { return store_; }
+  const std::shared_ptr<BlockStore>& store() const { return store_; }
   // For Engine::Create.
   LowerTiers lower_tiers() {
     return [this](KvPool& pool, std::function<void()> wake) -> std::unique_ptr<TransferPort> {
       TierTransfers::Options transfers{.fingerprint = options_.fingerprint,
                                        .block_bytes = options_.layout.BlockBytes(),
                                        .codec = options_.codec};
-      transfers.read_device = [this, &pool](BlockId from, std::span<std::byte> to) {
-        return copier_->Read(pool, from, to);
-      };
-      transfers.write_device = [this, &pool](std::span<const std::byte> from, BlockId to) {
-        return copier_->Write(from, pool, to);
-      };
-      transfers.stage = [this] { return copier_->Stage(); };
+      if (copier_ == nullptr) {
+        transfers.device_block = [this, &pool](BlockId block) {
+          return std::span(pool.block(block), options_.layout.BlockBytes());
+        };
+      } else {
+        transfers.read_device = [this, &pool](BlockId from, std::span<std::byte> to) {
+          return copier_->Read(pool, from, to);
+        };
+        transfers.write_device = [this, &pool](std::span<const std::byte> from, BlockId to) {
+          return copier_->Write(from, pool, to);
+        };
+        transfers.stage = [this] { return copier_->Stage(); };
+      }
       transfers.host_block = [this](BlockId block) {
         return std::span(host_->block(block), options_.layout.BlockBytes());
       };
@@ -81,17 +77,27 @@ class CudaTiers {
   }
 
  private:
-  explicit CudaTiers(const Options& options)
+  explicit EngineTiers(const Options& options)
       : options_(options),
         store_(options.store ? options.store : std::make_shared<MemoryStore>(uint64_t{1} << 30)) {}
 
   const Options options_;
   const SystemClock clock_;
-  const std::shared_ptr<MemoryStore> store_;
+  const std::shared_ptr<BlockStore> store_;
   std::unique_ptr<KvPool> host_;
   std::unique_ptr<KvCopier> copier_;
   // More jobs than the cache ever starts at once, and room for deletions.
   ThreadExecutor loads_{2, 1024}, spills_{2, 1024}, copies_{2, 1024};
 };
+
+// Opens the directory of a disk tier, as a daemon that starts does. Its records are those of one fingerprint.
+inline std::shared_ptr<BlockStore> OpenDisk(const std::filesystem::path& directory,
+                                            const BlockKey& fingerprint, const Clock* clock) {
+  auto store = DiskStore::Open(
+      {.path = directory.string(), .capacity = uint64_t{1} << 28, .group = fingerprint, .clock = clock});
+  PREFIXD_CHECK(store.ok()) << store.status().ToString();
+  PREFIXD_CHECK((*store)->Scan([](const BlockKey&, std::string_view) { return true; }).ok());
+  return std::move(*store);
+}
 
 }  // namespace prefixd::testing_support
