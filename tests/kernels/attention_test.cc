@@ -25,9 +25,28 @@ std::string Describe(const Shape& s) {
 
 KvLayout LayoutOf(const Shape& s) { return {2, s.kv_heads, s.head_dim, s.block_tokens, s.type}; }
 
+using Number = float (*)(Prng&);
+
+std::vector<float> Numbers(Number number, Prng& prng, size_t n) {
+  std::vector<float> values(n);
+  for (float& value : values) value = number(prng);
+  return values;
+}
+
+// Subnormals, numbers whose scores are equal or cancel, large ones, and rarely one that is not finite.
+float UnusualNumber(Prng& prng) {
+  const float sign = prng.Chance(0.5) ? -1.0f : 1.0f;
+  const uint64_t kind = prng.Below(8192);
+  if (kind == 0) return sign * std::numeric_limits<float>::infinity();
+  if (kind == 1) return std::numeric_limits<float>::quiet_NaN();
+  if (kind < 64) return sign * 0x1p40f;
+  if (kind < 2048) return sign * static_cast<float>(prng.Below(9)) * 0x1p-130f;
+  return sign * (1 + static_cast<float>(prng.Below(4)) / 4);
+}
+
 // Stores random K and V for the tokens that some row sees, and NaN everywhere else. A NaN in a result then
 // shows that other memory took part.
-void FillKv(KvPool& pool, const BatchView& batch, int window, Prng& prng) {
+void FillKv(KvPool& pool, const BatchView& batch, int window, Number number, Prng& prng) {
   const KvLayout& layout = pool.layout();
   std::memset(pool.block(0), 0xFF, pool.blocks() * layout.BlockBytes());  // elements and scales are NaN
   for (const SequenceSpan& sequence : batch.sequences) {
@@ -36,7 +55,7 @@ void FillKv(KvPool& pool, const BatchView& batch, int window, Prng& prng) {
       std::byte* block = pool.block(sequence.blocks[t / layout.block_tokens]);
       const int token = t % layout.block_tokens;
       for (int h = 0; h < layout.kv_heads; ++h) {
-        const auto k = RandomFloats(prng, layout.head_dim), v = RandomFloats(prng, layout.head_dim);
+        const auto k = Numbers(number, prng, layout.head_dim), v = Numbers(number, prng, layout.head_dim);
         StoreHead(layout, KvPart::kK, token, k.data(), block + layout.KOffset(1, h));
         StoreHead(layout, KvPart::kV, token, v.data(), block + layout.VOffset(1, h));
       }
@@ -64,12 +83,12 @@ class AttentionTest : public CompareWithRef {
     const BatchView view = batch.view();
     auto ref_kv = AllocateKvOrDie(LayoutOf(s), blocks);
     auto fast_kv = AllocateKvOrDie(LayoutOf(s), blocks);
-    FillKv(*ref_kv, view, s.window, prng);
+    FillKv(*ref_kv, view, s.window, number_, prng);
     std::memcpy(fast_kv->block(0), ref_kv->block(0), blocks * LayoutOf(s).BlockBytes());
 
     const int width = s.heads * s.head_dim;
     const int stride = width + 3;
-    const auto q = RandomFloats(prng, static_cast<size_t>(batch.rows()) * stride);
+    const auto q = Numbers(number_, prng, static_cast<size_t>(batch.rows()) * stride);
     const float scale = 1.0f / std::sqrt(static_cast<float>(s.head_dim));
     std::vector<float> want(static_cast<size_t>(batch.rows()) * width), got(want.size(), -1.0f);
     ref->BeginStep(view);
@@ -87,8 +106,14 @@ class AttentionTest : public CompareWithRef {
       where += ", " + std::to_string(rows) + " at " + std::to_string(position);
     }
     ASSERT_TRUE(SameBits(got, want)) << where;
-    ASSERT_FALSE(std::isnan(got[0])) << where << ": the result is NaN, so the comparison proves nothing";
+    if (number_ == RandomFloat) {
+      ASSERT_FALSE(std::isnan(got[0])) << where << ": the result is NaN, so the comparison proves nothing";
+    }
+    for (const float value : got) ++(std::isfinite(value) ? finite_ : not_finite_);
   }
+
+  Number number_ = RandomFloat;          // of queries, keys and values
+  int64_t finite_ = 0, not_finite_ = 0;  // results
 
   const cpu::Ops& ops() const { return fast->name() == "avx2" ? cpu::Avx2Ops() : cpu::Avx512Ops(); }
 
@@ -139,6 +164,21 @@ TEST_P(AttentionTest, QuantisedKvOfEveryShape) {
     }
   }
   Compare({96, 1, 32, 16, KvType::kQ8_0}, {{530, 2}}, 1);  // many rows of one job
+}
+
+TEST_P(AttentionTest, SubnormalsInfinitiesNansAndScoresThatCancel) {
+  number_ = UnusualNumber;
+  uint64_t seed = 0;
+  for (const KvType type : kAllKvTypes) {
+    for (const int head_dim : {32, 64}) {
+      for (const int window : {0, 70}) {
+        Compare({6, 2, head_dim, 16, type, window}, {{0, 20}, {62, 4}, {30, 1}, {600, 3}}, ++seed);
+        if (HasFatalFailure()) return;
+      }
+    }
+  }
+  EXPECT_GT(finite_, 10000);
+  EXPECT_GT(not_finite_, 1000);
 }
 
 TEST_P(AttentionTest, EveryGroupSize) {

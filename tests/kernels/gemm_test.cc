@@ -86,15 +86,17 @@ TEST_P(GemmTest, SubnormalsInfinitiesNansAndSumsThatCancel) {
   for (const int rows : {1, 2, 3, 7, 12, 13, 30}) {
     for (const int outputs : {1, 17, 32, 50, 129}) {
       for (const int terms : {1, 2, 3, 6, 9}) {
-        std::vector<std::byte> w(static_cast<size_t>(outputs) * terms * 2);
-        for (int i = 0; i < outputs * terms; ++i) StoreElement(w.data(), DType::kBF16, i, AwkwardFloat(prng));
-        std::vector<float> x(static_cast<size_t>(rows) * terms), y(static_cast<size_t>(rows) * outputs);
-        for (float& value : x) value = AwkwardFloat(prng);
-        for (float& value : y) value = AwkwardFloat(prng);
-        for (const GemmOutput output : {GemmOutput::kStore, GemmOutput::kAccumulate}) {
-          ExpectSameProduct(*fast, *ref, DType::kBF16, w, x, y, rows, outputs, terms, output);
-          ExpectSameProduct(*fast_1, *ref_1, DType::kBF16, w, x, y, rows, outputs, terms, output);
-          if (HasFatalFailure()) return;
+        const auto x = AwkwardFloats(prng, static_cast<size_t>(rows) * terms);
+        const auto y = AwkwardFloats(prng, static_cast<size_t>(rows) * outputs);
+        std::vector<std::byte> w;
+        for (const DType dtype : kAllDTypes) {  // w is of bf16 afterwards
+          w.resize(static_cast<size_t>(outputs) * terms * DTypeBytes(dtype));
+          for (int i = 0; i < outputs * terms; ++i) StoreElement(w.data(), dtype, i, AwkwardFloat(prng));
+          for (const GemmOutput output : {GemmOutput::kStore, GemmOutput::kAccumulate}) {
+            ExpectSameProduct(*fast, *ref, dtype, w, x, y, rows, outputs, terms, output);
+            ExpectSameProduct(*fast_1, *ref_1, dtype, w, x, y, rows, outputs, terms, output);
+            if (HasFatalFailure()) return;
+          }
         }
         std::vector<float> one = y, two = y;
         ref_1->Gemm(*PackOrDie(*ref_1, w, DType::kBF16, outputs, terms), x.data(), rows, one.data(),

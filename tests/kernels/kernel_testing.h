@@ -114,6 +114,12 @@ inline std::vector<float> RandomFloats(Prng& prng, size_t n) {
   return values;
 }
 
+inline std::vector<float> AwkwardFloats(Prng& prng, size_t n) {
+  std::vector<float> values(n);
+  for (float& value : values) value = AwkwardFloat(prng);
+  return values;
+}
+
 // Returns n random elements of a stored type.
 inline std::vector<std::byte> RandomElements(Prng& prng, DType dtype, size_t n) {
   std::vector<std::byte> bytes(n * DTypeBytes(dtype));

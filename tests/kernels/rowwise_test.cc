@@ -38,6 +38,41 @@ TEST_P(RowwiseTest, RmsNormOfZerosInfinitiesAndNaNs) {
   EXPECT_TRUE(std::isnan(got[80]));
 }
 
+// Subnormals, infinities, NaNs, and sums that cancel or overflow.
+TEST_P(RowwiseTest, AwkwardNumbersInEveryOperation) {
+  constexpr int kHeads = 3;
+  for (const int head_dim : {2, 6, 16, 40}) {
+    for (const int rows : {1, 3, 17}) {
+      Prng prng(static_cast<uint64_t>(head_dim * 100 + rows));
+      const int width = kHeads * head_dim;
+      const auto size = static_cast<size_t>(rows) * width;
+      const auto x = AwkwardFloats(prng, size), weight = AwkwardFloats(prng, width);
+      const auto table = AwkwardFloats(prng, static_cast<size_t>(rows) * head_dim);
+      const auto gated = AwkwardFloats(prng, 2 * size);
+      TestBatch batch(64, prng);
+      batch.Add(0, rows, 16);
+      const BatchView view = batch.view();
+      const auto run = [&](Operations& operations, int operation) {
+        std::vector<float> y = x;
+        operations.BeginStep(view);
+        if (operation == 0) operations.RmsNorm(x.data(), weight.data(), 1e-5f, rows, width, y.data());
+        if (operation == 1) operations.HeadRmsNorm(y.data(), width, kHeads, head_dim, weight.data(), 1e-6f);
+        if (operation == 2) operations.Rope(y.data(), width, kHeads, head_dim, table.data());
+        if (operation == 3) operations.AddBias(weight.data(), rows, width, y.data());
+        if (operation >= 4)
+          operations.GatedActivation(kAllActivations[operation - 4], gated.data(), rows, width, y.data());
+        return y;
+      };
+      for (int operation = 0; operation < 4 + static_cast<int>(std::size(kAllActivations)); ++operation) {
+        const std::vector<float> got = run(*fast, operation);
+        ASSERT_TRUE(SameBits(got, run(*ref, operation)))
+            << "operation " << operation << " head_dim " << head_dim << " rows " << rows;
+        ASSERT_FALSE(SameBits(got, x)) << operation;
+      }
+    }
+  }
+}
+
 TEST_P(RowwiseTest, RopeChangesItsHeadsOnly) {
   for (const int head_dim : kHeadDims) {
     constexpr int kHeads = 3, kPositions = 90;
