@@ -63,28 +63,30 @@ def check_at_rest(daemon):
 
 @pytest.fixture(scope="module")
 def bare_answers():
-    """The answers without reuse, by kv dtype, of as many prompts as somebody asks for."""
+    """The answers without reuse, by kv dtype and form of the weights, to as many prompts as somebody asks."""
     known = {}
 
-    def of(dtype, seed):
-        if (dtype, seed) not in known:
-            with Daemon("--context", CONTEXT, "--no-prefix-cache", "--kv-dtype", dtype) as daemon:
+    def of(dtype, seed, weights="none"):
+        if (dtype, weights, seed) not in known:
+            form = "--kv-dtype", dtype, "--quantize", weights
+            with Daemon("--context", CONTEXT, "--no-prefix-cache", *form) as daemon:
                 for each in range(8):
-                    known[dtype, each] = ask(daemon, prompt(each))[0]
-        return known[dtype, seed]
+                    known[dtype, weights, each] = ask(daemon, prompt(each))[0]
+        return known[dtype, weights, seed]
     return of
 
 
-@pytest.mark.parametrize("dtype", ["f32", "f16", "bf16"])
+@pytest.mark.parametrize("dtype, weights", [("f32", "none"), ("f16", "none"), ("bf16", "none"),
+                                            ("bf16", "q4_0"), ("q8_0", "none"), ("q8_0", "q8_0")])
 @pytest.mark.parametrize("compression", ["on", "off"])
-def test_an_answer_does_not_depend_on_the_tier(tmp_path, bare_answers, dtype, compression):
+def test_an_answer_does_not_depend_on_the_tier(tmp_path, bare_answers, dtype, weights, compression):
     pool = {"f32": "2MiB"}.get(dtype, SMALL_POOL)
     disk = ["--disk-cache-dir", tmp_path / "kv", "--disk-cache", "64MiB", "--disk-compression", compression]
-    options = ["--context", CONTEXT, "--kv-dtype", dtype, *disk]
+    options = ["--context", CONTEXT, "--kv-dtype", dtype, "--quantize", weights, *disk]
     with Daemon(*options, "--disk-write-through", device_cache=pool) as daemon:
         for _ in range(2):
             for seed in range(8):
-                assert ask(daemon, prompt(seed))[0] == bare_answers(dtype, seed), seed
+                assert ask(daemon, prompt(seed))[0] == bare_answers(dtype, seed, weights), seed
                 wait_until_put(daemon, seed + 1)
             wait_until_spilled(daemon)
         assert tokens_from(daemon, "disk") > 0
@@ -95,7 +97,7 @@ def test_an_answer_does_not_depend_on_the_tier(tmp_path, bare_answers, dtype, co
         with Daemon(*options, *LOAD, "--backend", backend, device_cache=pool) as daemon:
             for seed in range(3 if backend == "ref" else 8):
                 said, cached = ask(daemon, prompt(seed))
-                assert said == bare_answers(dtype, seed), (backend, seed)
+                assert said == bare_answers(dtype, seed, weights), (backend, seed)
                 assert cached >= 320 - BLOCK, (backend, seed)
             assert tokens_from(daemon, "disk") > 0
             assert daemon.metrics()["prefixd_tier_read_bytes_total", (("tier", "disk"),)] > 0
