@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <memory>
 #include <unordered_set>
 #include <utility>
 
@@ -266,6 +267,24 @@ Result<uint64_t> ReadStart(Reader& in, std::string_view file, std::span<const st
   return tensors;
 }
 
+// Reads the header. Returns its length. Adds what it finds to `values` and `tensors`, unless they are null.
+Result<size_t> ReadHeader(std::string_view file, std::span<const std::byte> bytes, uint32_t* version,
+                          std::vector<GgufValue>* values, std::vector<Described>* tensors) {
+  Reader in(file, bytes);
+  PREFIXD_ASSIGN_OR_RETURN(const uint64_t tensor_count, ReadStart(in, file, bytes, version));
+  PREFIXD_ASSIGN_OR_RETURN(const uint64_t value_count, in.Count("values", kLeastOfValue));
+  for (uint64_t i = 0; i < value_count; ++i) {
+    PREFIXD_ASSIGN_OR_RETURN(const GgufValue value, ReadValue(in, bytes));
+    if (values != nullptr) values->push_back(value);
+  }
+  PREFIXD_RETURN_IF_ERROR(in.CheckCount(tensor_count, "tensors", kLeastOfTensor));
+  for (uint64_t i = 0; i < tensor_count; ++i) {
+    PREFIXD_ASSIGN_OR_RETURN(Described one, ReadTensor(in, file));
+    if (tensors != nullptr) tensors->push_back(std::move(one));
+  }
+  return in.at();
+}
+
 }  // namespace
 
 std::string GgufTypeName(uint32_t type_number) {
@@ -282,30 +301,25 @@ bool IsGguf(std::span<const std::byte> bytes) {
 }
 
 Result<GgufFile> ParseGguf(std::string_view file, std::span<const std::byte> bytes) {
-  Reader in(file, bytes);
   GgufFile parsed;
-  PREFIXD_ASSIGN_OR_RETURN(const uint64_t tensors, ReadStart(in, file, bytes, &parsed.version));
-  PREFIXD_ASSIGN_OR_RETURN(const uint64_t count, in.Count("values", kLeastOfValue));
   std::vector<GgufValue> values;
-  values.reserve(static_cast<size_t>(count));
-  for (uint64_t i = 0; i < count; ++i) {
-    PREFIXD_ASSIGN_OR_RETURN(GgufValue value, ReadValue(in, bytes));
-    values.push_back(value);
-  }
+  std::vector<Described> described;
+  // Another process may write to the file meanwhile, so the header is measured first, and what is checked and
+  // kept is a copy of it.
+  PREFIXD_ASSIGN_OR_RETURN(const size_t length, ReadHeader(file, bytes, &parsed.version, nullptr, nullptr));
+  const auto header = std::make_shared<const std::vector<std::byte>>(
+      bytes.begin(), bytes.begin() + static_cast<ptrdiff_t>(length));
+  const Result<size_t> again = ReadHeader(file, *header, &parsed.version, &values, &described);
+  if (!again.ok() || *again != length)
+    return Corrupt(std::string(file) + " has changed while it was read; start again when it is complete");
+  const Reader in(file, *header);
   PREFIXD_RETURN_IF_ERROR(CheckUnique(in, "key", values, [](const GgufValue& value) { return value.key; }));
   std::ranges::sort(values, {}, &GgufValue::key);
-  parsed.values = GgufValues(std::string(file), std::move(values));
-  PREFIXD_RETURN_IF_ERROR(in.CheckCount(tensors, "tensors", kLeastOfTensor));
-  std::vector<Described> described;
-  described.reserve(static_cast<size_t>(tensors));
-  for (uint64_t i = 0; i < tensors; ++i) {
-    PREFIXD_ASSIGN_OR_RETURN(Described one, ReadTensor(in, file));
-    described.push_back(std::move(one));
-  }
+  parsed.values = GgufValues(std::string(file), header, std::move(values));
   PREFIXD_RETURN_IF_ERROR(
       CheckUnique(in, "tensor", described, [](const Described& one) { return one.tensor.name; }));
   PREFIXD_ASSIGN_OR_RETURN(const uint64_t alignment, AlignmentOf(parsed.values));
-  const uint64_t begin = (in.at() + alignment - 1) / alignment * alignment;
+  const uint64_t begin = (length + alignment - 1) / alignment * alignment;
   const std::span<const std::byte> data =
       begin < bytes.size() ? bytes.subspan(static_cast<size_t>(begin)) : bytes.last(0);
   PREFIXD_RETURN_IF_ERROR(PlaceTensors(in, data, alignment, &described));

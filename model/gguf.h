@@ -1,5 +1,6 @@
-// Reads the GGUF format, versions 2 and 3: named values and named tensors in one file. Nothing is copied: the
-// values and tensors refer to the bytes of the file, which a caller maps.
+// Reads the GGUF format, versions 2 and 3: named values and named tensors in one file, which a caller maps.
+// The header is copied, so that a file that changes later is no danger: values and names refer to the copy.
+// The data of tensors is not.
 //
 //   file:    "GGUF", u32 version, u64 tensors, u64 values, the values, the descriptions of the tensors, then
 //            the data, which begins at a multiple of the alignment
@@ -13,13 +14,14 @@
 //
 // Invariants of what ParseGguf returns
 //   1. values is sorted by key, and each key occurs once. tensors is sorted by offset; each name occurs once.
-//   2. Keys, names and strings are valid UTF-8. The bytes of a value are all in the file; those of an array
+//   2. Keys, names and strings are valid UTF-8. The bytes of a value are all in the header; those of an array
 //      have `count` elements of its type, none of which is an array.
 //   3. The bytes of tensors are in the file and do not overlap. Their number follows from shape and type.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -69,14 +71,17 @@ std::string GgufTypeName(uint32_t type_number);
 uint32_t GgufTypeNumber(StoredType type);
 
 // The values of a file by key. A getter returns nothing where there is no such key, and an error that names
-// file, key and value where the value is another than asked for. The bytes of the file outlive it.
+// file, key and value where the value is another than asked for. They own the header, to which they, what
+// getters return, and the names of the tensors refer.
 class GgufValues {
  public:
   GgufValues() = default;
-  // `file` is the name in messages. `values` are sorted by key.
-  GgufValues(std::string file, std::vector<GgufValue> values);
+  // `file` is the name in messages. `values` are sorted by key and refer to `header`.
+  GgufValues(std::string file, std::shared_ptr<const std::vector<std::byte>> header,
+             std::vector<GgufValue> values);
 
   const std::string& file() const { return file_; }
+  std::span<const std::byte> header() const { return *header_; }
   const std::vector<GgufValue>& all() const { return values_; }
   const GgufValue* Find(std::string_view key) const;
 
@@ -99,6 +104,7 @@ class GgufValues {
 
  private:
   std::string file_;
+  std::shared_ptr<const std::vector<std::byte>> header_ = std::make_shared<std::vector<std::byte>>();
   std::vector<GgufValue> values_;
 };
 

@@ -69,8 +69,9 @@ std::string Between(const std::string& low, const std::string& high) { return lo
 
 }  // namespace
 
-GgufValues::GgufValues(std::string file, std::vector<GgufValue> values)
-    : file_(std::move(file)), values_(std::move(values)) {}
+GgufValues::GgufValues(std::string file, std::shared_ptr<const std::vector<std::byte>> header,
+                       std::vector<GgufValue> values)
+    : file_(std::move(file)), header_(std::move(header)), values_(std::move(values)) {}
 
 const GgufValue* GgufValues::Find(std::string_view key) const {
   const auto at = std::ranges::lower_bound(values_, key, {}, &GgufValue::key);

@@ -78,7 +78,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     return 0;
   }
   for (const GgufValue& value : file->values.all()) {
-    Touch(value.bytes, bytes);
+    Touch(value.bytes, file->values.header());
     Ask(file->values, value.key);
   }
   const std::byte* end = nullptr;

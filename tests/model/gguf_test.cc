@@ -97,6 +97,21 @@ TEST(Gguf, ACutFileIsRefused) {
   ASSERT_TRUE(Parse(file.substr(0, file.size() - data)).ok());
 }
 
+// Another process writes to a file that is mapped: the lengths of keys, names and strings are others now.
+TEST(Gguf, AFileThatChangesLaterKeepsItsHeader) {
+  std::string bytes = SmallFile().File();
+  const Result<GgufFile> file = Parse(bytes);
+  ASSERT_TRUE(file.ok()) << file.status().ToString();
+  bytes.assign(bytes.size(), '\xFF');
+  EXPECT_EQ(**file->values.String("general.architecture"), "llama");
+  EXPECT_THAT(*file->values.Strings("tokenizer.ggml.tokens"), ElementsAre("a", "", "\u2581b"));
+  EXPECT_THAT(*file->values.Floats("tokenizer.ggml.scores"), ElementsAre(0, -1.5f));
+  EXPECT_EQ(file->tensors[0].name, "b");
+  EXPECT_EQ(file->tensors[0].bytes.data(),
+            reinterpret_cast<const std::byte*>(bytes.data()) + (bytes.size() - 128));
+  EXPECT_EQ(static_cast<char>(file->tensors[0].bytes[0]), '\xFF') << "data is not copied";
+}
+
 // A file whose only value is an array or a tensor with these numbers.
 std::string WithNumber(size_t offset, uint64_t number, std::string file) {
   std::memcpy(file.data() + offset, &number, sizeof number);
