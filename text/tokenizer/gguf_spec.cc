@@ -101,11 +101,10 @@ Status CheckTokens(const GgufVocabulary& vocabulary) {
     return Corrupt("tokenizer.ggml.token_type has " + std::to_string(vocabulary.types.size()) +
                    " types for " + std::to_string(count) + " tokens");
   for (size_t id = 0; id < vocabulary.types.size(); ++id) {
-    const int32_t type = vocabulary.types[id];
-    if (type < static_cast<int32_t>(GgufTokenType::kNormal) ||
-        type > static_cast<int32_t>(GgufTokenType::kByte))
+    const int32_t type = vocabulary.types[id];  // 0 is "undefined" to llama.cpp, and counts as normal
+    if (type < 0 || type > static_cast<int32_t>(GgufTokenType::kByte))
       return Corrupt("tokenizer.ggml.token_type[" + std::to_string(id) + "] is " + std::to_string(type) +
-                     " (expected: 1 to 6)");
+                     " (expected: 0 to 6)");
   }
   for (size_t id = 0; id < count; ++id) {
     const size_t size = vocabulary.tokens[id].size();

@@ -84,9 +84,9 @@ TEST(GgufSpec, WhatIsWrongIsNamed) {
               HasSubstr("\"a\" twice, with the ids 0 and 1"));
   EXPECT_THAT(refusal(Gpt2(), [](V v) { v->tokens.clear(); }), HasSubstr("has 0 tokens"));
   EXPECT_THAT(refusal(Gpt2(), [](V v) { v->types.pop_back(); }), HasSubstr("5 types for 6 tokens"));
-  for (const int32_t type : {0, 7, -1})
+  for (const int32_t type : {7, 1 << 30, -1})
     EXPECT_THAT(refusal(Gpt2(), [&](V v) { v->types[2] = type; }),
-                HasSubstr("token_type[2] is " + std::to_string(type) + " (expected: 1 to 6)"));
+                HasSubstr("token_type[2] is " + std::to_string(type) + " (expected: 0 to 6)"));
   EXPECT_THAT(refusal(Gpt2(), [](V v) { v->bos = 6; }), HasSubstr("bos_token_id is 6, and there are 6"));
   EXPECT_THAT(refusal(Gpt2(),
                       [](V v) {
