@@ -90,8 +90,20 @@ Report::Report(const Arguments& arguments)
   }
 }
 
-const Ceilings& Report::PrintMachine() {
+std::string Report::MachineLine() {
   machine_ = DescribeMachine();
+  std::string line = "machine: " + machine_.cpu + ", " + std::to_string(machine_.cpus) + " CPUs,";
+  for (const std::string& feature : machine_.features) line += " " + feature;
+  return line;
+}
+
+void Report::PrintMachine() {
+  std::printf("%s\n", MachineLine().c_str());
+  std::fflush(stdout);
+}
+
+const Ceilings& Report::ProbeMachine() {
+  const std::string line = MachineLine();
   const int all = machine_.cpus;
   ceilings_.threads = all;
   for (const Instruction instruction : kInstructions) {
@@ -99,10 +111,7 @@ const Ceilings& Report::PrintMachine() {
                                                        OpsPerSecond(instruction, all)};
   }
   ceilings_.read = {ReadBytesPerSecond(1), ReadBytesPerSecond(all)};
-  std::string features;
-  for (const std::string& feature : machine_.features) features += " " + feature;
-  std::printf("machine: %s, %d CPUs,%s; on 1 and %d threads: Gop/s", machine_.cpu.c_str(), all,
-              features.c_str(), all);
+  std::printf("%s; on 1 and %d threads: Gop/s", line.c_str(), all);
   std::string lacking;
   for (const Instruction instruction : kInstructions) {
     const Ceilings::Rate rate = ceilings_.Of(instruction);
@@ -132,15 +141,18 @@ int Report::Finish() {
   out << "{\"program\":" << Quoted(program_) << ",\"machine\":{\"cpu\":" << Quoted(machine_.cpu)
       << ",\"cpus\":" << machine_.cpus << ",\"features\":[";
   for (size_t i = 0; i < machine_.features.size(); ++i) out << (i ? "," : "") << Quoted(machine_.features[i]);
-  const Ceilings& c = ceilings_;
-  out << "],\"ops_per_second\":{";
-  for (const Instruction instruction : kInstructions) {
-    const Ceilings::Rate rate = c.Of(instruction);
-    out << (instruction == kInstructions[0] ? "" : ",") << Quoted(NameOf(instruction))
-        << ":{\"1\":" << Number(rate.one) << ",\"all\":" << Number(rate.all) << "}";
+  out << "]";
+  if (const Ceilings& c = ceilings_; c.threads > 0) {
+    out << ",\"ops_per_second\":{";
+    for (const Instruction instruction : kInstructions) {
+      const Ceilings::Rate rate = c.Of(instruction);
+      out << (instruction == kInstructions[0] ? "" : ",") << Quoted(NameOf(instruction))
+          << ":{\"1\":" << Number(rate.one) << ",\"all\":" << Number(rate.all) << "}";
+    }
+    out << "},\"read_bytes_per_second\":{\"1\":" << Number(c.read.one) << ",\"all\":" << Number(c.read.all)
+        << "}";
   }
-  out << "},\"read_bytes_per_second\":{\"1\":" << Number(c.read.one) << ",\"all\":" << Number(c.read.all)
-      << "}},\"results\":[";
+  out << "},\"results\":[";
   for (size_t i = 0; i < rows_.size(); ++i) {
     const Row& row = rows_[i];
     out << (i ? "," : "") << "\n{\"name\":" << Quoted(row.name) << ",\"value\":" << Number(row.value)

@@ -5,7 +5,7 @@
 //     bench::Arguments arguments("name_bench", "Measures ...", {..., bench::kJsonOption});
 //     arguments.ParseOrExit(argc, argv);
 //     bench::Report report(arguments);
-//     report.PrintMachine();                        // the first line; probes the ceilings now
+//     report.PrintMachine();                        // the first line; ProbeMachine has the ceilings, too
 //     const auto t = bench::Measure(7, [&] { ... });
 //     report.Add("prefill", t.median, "s", {{"of_peak", ratio}});
 //     return report.Finish();                       // writes the JSON file
@@ -41,7 +41,7 @@ struct Ceilings {
     double one, all;  // on one thread, and on `threads`
     double On(int with_threads) const { return with_threads == 1 ? one : all; }
   };
-  int threads;
+  int threads;  // of `all`
   Rate ops[std::size(kInstructions)];
   Rate read;
 
@@ -62,8 +62,11 @@ class Report {
   // `arguments` declares kJsonOption.
   explicit Report(const Arguments& arguments);
 
-  // Probes and prints the machine line.
-  const Ceilings& PrintMachine();
+  // Prints the machine line.
+  void PrintMachine();
+  // The same with the ceilings, for a program whose rows are shares of them: to probe them takes seconds of
+  // all CPUs.
+  const Ceilings& ProbeMachine();
 
   // Prints one row and keeps it for the JSON file. A value or extra that is not a number (NaN) is printed as
   // `n/a` and written as null. The table shows 4 significant digits, counts in full, and 4 decimals for the
@@ -74,6 +77,8 @@ class Report {
   int Finish();
 
  private:
+  std::string MachineLine();
+
   struct Row {
     std::string name;
     double value;
@@ -83,7 +88,7 @@ class Report {
   std::string program_;
   std::string json_path_;
   Machine machine_;
-  Ceilings ceilings_ = {};
+  Ceilings ceilings_ = {};  // without threads, they are not known
   std::vector<Row> rows_;
 };
 

@@ -405,7 +405,7 @@ int Main(int argc, char** argv) {
                                    std::to_string(kHidden) + " columns; choose --part products"));
   }
   Report report(arguments);
-  const Ceilings& ceilings = report.PrintMachine();
+  const Ceilings& ceilings = report.ProbeMachine();
   const auto operations = OrDie(CreateOperations(arguments.Text("--backend"), threads));
   std::printf("backend %s, %d threads\n", std::string(operations->name()).c_str(), operations->threads());
   double token_seconds = 0;

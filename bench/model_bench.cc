@@ -261,7 +261,7 @@ int Main(int argc, char** argv) {
   CheckModelOptions(arguments);
   Report report(arguments);
   const auto backend = OrDie(CreateBackend(arguments.Text("--backend"), threads));
-  const Ceilings& machine = report.PrintMachine();
+  const Ceilings& machine = report.ProbeMachine();
 
   const auto start = std::chrono::steady_clock::now();
   const StepLimits limits = {settings.context(), std::max(settings.chunk, settings.sequences),
