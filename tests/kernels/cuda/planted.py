@@ -12,6 +12,7 @@ plants one bug in each kernel, with what is built, and is part of ctest.
 import argparse
 import concurrent.futures
 import json
+import os
 import pathlib
 import re
 import shlex
@@ -288,8 +289,8 @@ SMOKE = [
 TABLE = ROOT / "kernels/cuda/kernel_table.h"
 
 
-def output_of(*command, cwd):
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True)
+def output_of(*command, cwd, env=None):
+    done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True)
     if done.returncode != 0:
         sys.exit(f"planted: {' '.join(map(str, command))} failed:\n{(done.stdout + done.stderr)[-4000:]}")
     return done.stdout
@@ -304,6 +305,9 @@ class Build:
         for entry in json.loads((folder / "compile_commands.json").read_text()):
             words = shlex.split(entry["command"])
             self.compiles[words[words.index("-o") + 1]] = words
+        # The file leaves out the ccache of the build. With it only a change of a kernel compiles anything.
+        self.launcher = [found] if (found := shutil.which("ccache")) else []
+        self.environment = {**os.environ, "CCACHE_BASEDIR": str(ROOT), "CCACHE_NOHASHDIR": "1"}
 
     def program(self, test):
         return self.folder / "tests/kernels/cuda" / test
@@ -334,7 +338,7 @@ class Build:
             words[words.index("-c") + 1] = str(source)
         words[words.index("-o") + 1] = str(to)
         words.insert(words.index(f"-I{ROOT}"), f"-I{overlay}")
-        output_of(*words, cwd=self.folder)
+        output_of(*self.launcher, *words, cwd=self.folder, env=self.environment)
 
 
 def run_test(program, tests="*"):
