@@ -11,6 +11,7 @@
 #include "base/prng.h"
 #include "engine/gguf_description.h"
 #include "grammar/constraint_cache.h"
+#include "tests/support/rounds.h"
 #include "tests/support/shared_data.h"
 
 namespace prefixd {
@@ -87,7 +88,7 @@ TEST_P(EncodesBack, WhateverIsDrawn) {
   const std::vector<TokenId> before = *tokenizer->Encode(prompt, {.add_special_tokens = false});
   Prng prng(7);
   size_t same = 0, refused = 0, complete = 0;
-  constexpr size_t kAnswers = 60;
+  constexpr size_t kAnswers = testing_support::Rounds(60);
   for (size_t i = 0; i < kAnswers; ++i) {
     grammar::ConstraintState state(made->constraint, before);
     const Answer answer = Draw(state, *vocabulary, prng);

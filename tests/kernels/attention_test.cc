@@ -237,7 +237,7 @@ TEST_P(AttentionTest, OneLongSequenceIsSplitAmongThreads) {
 // With 2 or 3 threads and one unit per thread a wave has 2 or 3 spans, so that most of these jobs continue in
 // several waves and several end in one.
 TEST_P(AttentionTest, WavesOfAnySizeGiveTheSameBits) {
-  for (const int units : {1, 2, 3, 16}) {
+  for (const int units : testing_support::kSanitized ? std::vector{1, 3} : std::vector{1, 2, 3, 16}) {
     Compare({3, 1, 40, 16, DType::kF16}, {{1600, 1}}, 1, units);
     Compare({2, 2, 16, 8, DType::kF32}, {{1020, 9}}, 2, units);  // the first rows have one span less
     Compare({2, 1, 16, 16, DType::kBF16}, {{3, 1}, {1100, 1}, {511, 1}}, 3, units);  // one of three is split

@@ -243,7 +243,7 @@ TEST(Sampling, DrawsAreThoseOfSortingHoweverManyCandidatesThereAre) {
   Prng prng(11);
   const std::vector<size_t> sizes = {1, 2, 255, 257, 2049, 9001};
   DrawScratch scratch = ScratchFor(9001);
-  for (int i = 0; i < 3000; ++i) {
+  for (int i = 0; i < testing_support::Rounds(3000); ++i) {
     const size_t kind = prng.Below(6), vocab = sizes[prng.Below(sizes.size())];
     const std::vector<float> logits = LogitsOfKind(kind, vocab, prng);
     const float temperatures[] = {0.3f, 1.0f, 5.0f};
