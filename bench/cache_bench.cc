@@ -166,7 +166,7 @@ int Main(int argc, char** argv) {
   const auto lookups = static_cast<size_t>(arguments.IntegerOrExit("--lookups", 1, 1'000'000));
   const auto runs = static_cast<size_t>(arguments.IntegerOrExit("--runs", 1, 100));
   Report report(arguments);
-  report.PrintMachine();
+  report.ProbeMachine();
   for (const size_t wanted : *all) {
     const size_t prompts = wanted / kGroupBlocks * kGroup;
     const FilledCache filled(prompts);

@@ -220,7 +220,7 @@ int Main(int argc, char** argv) {
                 answers = arguments.IntegerOrExit("--answers", 1, 10000);
   const std::string schemas = arguments.Given("--schemas") ? arguments.Text("--schemas") : "";
   Report report(arguments);
-  report.PrintMachine();
+  report.ProbeMachine();
   const auto operations = CreateOperations("auto", 0);
   PREFIXD_CHECK(operations.ok()) << operations.status().ToString();
   for (const int64_t size :

@@ -5,7 +5,7 @@
 //     bench::Arguments arguments("name_bench", "Measures ...", {..., bench::kJsonOption});
 //     arguments.ParseOrExit(argc, argv);
 //     bench::Report report(arguments);
-//     report.PrintMachine();                        // the first line; ProbeMachine has the ceilings, too
+//     report.ProbeMachine();                        // the first line
 //     const auto t = bench::Measure(7, [&] { ... });
 //     report.Add("prefill", t.median, "s", {{"of_peak", ratio}});
 //     return report.Finish();                       // writes the JSON file
@@ -62,11 +62,10 @@ class Report {
   // `arguments` declares kJsonOption.
   explicit Report(const Arguments& arguments);
 
-  // Prints the machine line.
-  void PrintMachine();
-  // The same with the ceilings, for a program whose rows are shares of them: to probe them takes seconds of
-  // all CPUs.
+  // Prints the machine line, with the ceilings. To probe them takes seconds of all CPUs.
   const Ceilings& ProbeMachine();
+  // The same without them, for a program that others call many times.
+  void PrintMachine();
 
   // Prints one row and keeps it for the JSON file. A value or extra that is not a number (NaN) is printed as
   // `n/a` and written as null. The table shows 4 significant digits, counts in full, and 4 decimals for the

@@ -97,7 +97,7 @@ int Main(int argc, char** argv) {
   }
 
   Report report(arguments);
-  report.PrintMachine();
+  report.ProbeMachine();
   for (const DType dtype : dtypes) {
     const KvSamples samples = ComputeKvSamples(arguments.Text("--model"), texts, tokens, dtype, threads);
     if (samples.blocks == 0) arguments.Fail(InvalidArgument("the texts have no whole block of tokens"));

@@ -112,7 +112,7 @@ int Main(int argc, char** argv) {
     }
   }
   Report report(arguments);
-  report.PrintMachine();
+  report.ProbeMachine();
   std::printf("trace: %zu requests, %llu blocks\n", trace->requests.size(),
               static_cast<unsigned long long>(trace->blocks));
   std::map<std::pair<std::string, uint32_t>, double> shares;

@@ -90,7 +90,7 @@ int Main(int argc, char** argv) {
   const int vocab = static_cast<int>(arguments.IntegerOrExit("--vocab", 1, 1 << 20));
   const int runs = static_cast<int>(arguments.IntegerOrExit("--runs", 1, 1000000));
   Report report(arguments);
-  report.PrintMachine();
+  report.ProbeMachine();
   const auto operations = OrDie(CreateOperations(arguments.Text("--backend"), threads));
   std::printf("backend %s, %d threads, %d rows, vocabulary %d\n", std::string(operations->name()).c_str(),
               operations->threads(), rows, vocab);

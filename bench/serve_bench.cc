@@ -41,6 +41,7 @@ const std::vector<OptionSpec> kOptions = {
     {"--api-key", "KEY", "", "sent as a bearer token"},
     {"--timeout", "SECONDS", "600", "limit for one request"},
     {"--samples", "FILE", "", "write the seconds to the first token of each request, a line each"},
+    {"--ceilings", "", "", "probe the ceilings of this machine first, which takes seconds"},
     kJsonOption};
 
 // An error is a wrong value.
@@ -210,7 +211,7 @@ int Main(int argc, char** argv) {
     return 1;
   }
   load.model = *model;
-  report.PrintMachine();
+  arguments.Given("--ceilings") ? void(report.ProbeMachine()) : report.PrintMachine();
   std::printf("server: %s, model %s, %s, seed %llu%s\n", load.server.url.c_str(), load.model.c_str(),
               load.chat ? "chat" : "completions", static_cast<unsigned long long>(load.seed),
               settings->used_tree ? ", used tree" : "");

@@ -270,7 +270,7 @@ int main(int argc, char** argv) {
   directory += "/prefixd-store-bench-" + std::to_string(::getpid());
   fs::create_directories(directory);
   Report report(arguments);
-  report.PrintMachine();
+  report.ProbeMachine();
   const auto wanted = [&](std::string_view name) { return *part == "all" || *part == name; };
   if (wanted("io")) PutAndGet(&report, directory, megabytes, runs);
   if (wanted("churn")) Churn(&report, directory, cap << 20);

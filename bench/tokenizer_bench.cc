@@ -186,7 +186,7 @@ int main(int argc, char** argv) {
   const double megabytes = std::min(arguments.PositiveOrExit("--megabytes"), 1000.0);
   const int runs = static_cast<int>(arguments.IntegerOrExit("--runs", 1, 1000));
   Report report(arguments);
-  report.PrintMachine();
+  report.ProbeMachine();
   const std::string english = EnglishLike(static_cast<size_t>(megabytes * 1e6));
   for (const Subject& subject : Subjects(arguments.Text("--model")))
     MeasureSubject(subject, english, runs, &report);

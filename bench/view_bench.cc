@@ -155,7 +155,7 @@ int Main(int argc, char** argv) {
   const auto blocks = static_cast<size_t>(arguments.IntegerOrExit("--blocks", 1000, 10'000'000));
   const auto context = static_cast<size_t>(arguments.IntegerOrExit("--context", 16, 16 * 1'000'000));
   Report report(arguments);
-  report.PrintMachine();
+  report.ProbeMachine();
   const Shape shapes[] = {
       {"groups", 8, 128, 128}, {"wide", blocks, 1, 1}, {"deep", 1, 0, context / kBlockTokens}};
   const Result<std::string> wanted = arguments.OneOf("--shape", {"groups", "wide", "deep", "all"});

@@ -73,8 +73,8 @@ const TypeRow* FindType(uint32_t number) {
   return row == std::end(kTypes) ? nullptr : row;
 }
 
-// Reads the header from the front. It ends at kLargestHeader, so that what is kept of it fits into memory
-// however large the file is.
+// Reads the header from the front. It ends at kLargestHeader, which bounds what is kept of it, however large
+// the file is.
 class Reader {
  public:
   Reader(std::string_view file, std::span<const std::byte> bytes) : file_(file), bytes_(bytes) {}
@@ -273,11 +273,13 @@ Result<size_t> ReadHeader(std::string_view file, std::span<const std::byte> byte
   Reader in(file, bytes);
   PREFIXD_ASSIGN_OR_RETURN(const uint64_t tensor_count, ReadStart(in, file, bytes, version));
   PREFIXD_ASSIGN_OR_RETURN(const uint64_t value_count, in.Count("values", kLeastOfValue));
+  if (values != nullptr) values->reserve(static_cast<size_t>(value_count));
   for (uint64_t i = 0; i < value_count; ++i) {
     PREFIXD_ASSIGN_OR_RETURN(const GgufValue value, ReadValue(in, bytes));
     if (values != nullptr) values->push_back(value);
   }
   PREFIXD_RETURN_IF_ERROR(in.CheckCount(tensor_count, "tensors", kLeastOfTensor));
+  if (tensors != nullptr) tensors->reserve(static_cast<size_t>(tensor_count));
   for (uint64_t i = 0; i < tensor_count; ++i) {
     PREFIXD_ASSIGN_OR_RETURN(Described one, ReadTensor(in, file));
     if (tensors != nullptr) tensors->push_back(std::move(one));

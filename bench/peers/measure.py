@@ -145,8 +145,9 @@ class Contestant:
                 raise
             self.end()
             self.more = self.peer.fallback
+            reason = str(error).partition(";")[0].splitlines()[0]
+            self.remark = f"{self.label}: started with {' '.join(self.more)}, because without: {reason}"
             self.start_with(self.more)
-            self.remark = f"{self.label}: {' '.join(self.more)}, for without: {error}".splitlines()[0]
 
     def start_with(self, more):
         """Starts the server with further words in its command, and has it answer."""

@@ -167,6 +167,8 @@ template <typename Product, bool kFew>
 void GemmChunk(const GemmJob& job, int first_panel, int end_panel, int first_block, int end_block) {
   constexpr bool kWidens = kWidensPanels && Product::kWidens && !kFew;
   constexpr int kMostTerms = kWidens ? kWidePartTerms : kPartTerms;
+  // What is widened is a part of at most kWidePartTerms terms.
+  static_assert(!kWidens || (kPartedBlocks <= kFewBlocks + 1 && kWidePartTerms % 2 == 0));
   alignas(64) float sums[kChunkPanels * kChunkBlocks * kSumsOfTile];
   alignas(64) float wide[kWidens ? kWidePartTerms * kPanel : 1];
   const bool parted = end_block - first_block >= kPartedBlocks && job.terms > kMostTerms;

@@ -26,7 +26,8 @@ PanelSplit SplitPanels(int panels, int together, size_t panel_bytes, int blocks,
   if (threads == 1) return {panels, blocks};
   const auto long_run = static_cast<int>((kMinUnitWeightBytes + panel_bytes - 1) / panel_bytes);
   const bool few = blocks <= kFewBlocks;
-  const int least = few ? std::max(together, long_run) : together;
+  if (few) together = 1;  // kernels take the panels one by one then
+  const int least = few ? long_run : together;
   const int wanted = threads * std::clamp(panels / (threads * least), 1, kUnitsPerThread);
   const int most = DivideUp(DivideUp(panels, wanted), together) * together;
   // Up to half as many at once may leave the busiest thread less to do.

@@ -10,8 +10,8 @@ struct PanelSplit {
   int panels_at_once, blocks_at_once;  // of a unit; the last ones may be smaller
 };
 
-// `together`: panels that the kernel multiplies at the same time. Units have a multiple of them, if there are
-// as many. `panel_bytes`: of the weights of a panel. Requires that all arguments are above 0.
+// `together`: panels that the kernel multiplies by many blocks at the same time. Several threads get units of
+// a multiple of them. `panel_bytes`: of the weights of a panel. Requires that all arguments are above 0.
 PanelSplit SplitPanels(int panels, int together, size_t panel_bytes, int blocks, int threads);
 
 }  // namespace prefixd::cpu

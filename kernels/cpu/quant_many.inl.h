@@ -139,9 +139,8 @@ struct QuantSpan {
 
   // Asks for share `i` of `shares` of the codes of a part, which is unpacked later.
   static void PrefetchShare(const QuantJob& job, int panel, int first_run, int i, int shares) {
-    constexpr size_t kBytes = kPartRuns * F::kRunBytes, kLine = 64;
-    const size_t each =
-        (kBytes / kLine + static_cast<size_t>(shares) - 1) / static_cast<size_t>(shares) * kLine;
+    constexpr size_t kLines = kPartRuns * F::kRunBytes / kLine;
+    const size_t each = (kLines + static_cast<size_t>(shares) - 1) / static_cast<size_t>(shares) * kLine;
     for (int p = 0; p < kPanels; ++p) {
       const std::byte* const codes = PanelAt(job, panel + p) + static_cast<size_t>(first_run) * F::kRunBytes;
       for (size_t at = 0; at < each; at += kLine) PrefetchFar(codes + static_cast<size_t>(i) * each + at);

@@ -57,7 +57,7 @@ constexpr size_t RowBlockBytes(const QuantFormat& format) {
 
 struct QuantOps {
   int tile_rows;
-  int panels_together;  // that gemm multiplies at the same time, if it is given as many
+  int panels_together;  // that gemm multiplies at the same time, if it is given as many, by many rows
   // Computes the panels first_panel .. end_panel - 1 of the row groups first_group .. end_group - 1.
   void (*gemm)(const QuantJob& job, int first_panel, int end_panel, int first_group, int end_group);
   // Quantises x[count][blocks * 32] and packs it as one group of QuantJob::x, whose job has `rows` rows, for

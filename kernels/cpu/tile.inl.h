@@ -130,7 +130,7 @@ PREFIXD_INLINE void AddTerm(Tile<kRows, kVectors>& tile, const float* x,
 }
 
 // Writes kLanes columns of kTileRows rows, a column after the other; swap 1: those of each pair in the other
-// order. The compiler turns the loops into shuffles.
+// order. Compilers turn loops of such constant bounds into shuffles.
 PREFIXD_INLINE void WriteColumns(const float (&rows)[kTileRows][kLanes], int swap, float* to) {
   for (int i = 0; i < kLanes; ++i) {
     for (int r = 0; r < kTileRows; ++r) *to++ = rows[r][i ^ swap];

@@ -64,7 +64,17 @@ TEST(WideTile, DotsHaveTheBitsOfRefAtAwkwardSizes) {
 
 // In parts, and the sums of all tiles wait in between.
 TEST(WideTile, DotsHaveTheBitsOfRefInParts) {
-  Compare(kDots, numerics::Version::kCpu4, DType::kBF16, 97, 70, 1027, RandomFloat);
+  Compare(kDots, numerics::Version::kCpu4, DType::kBF16, 97, 260, 2051, RandomFloat);
+}
+
+// Many rows multiply a part of a panel that is widened once.
+TEST(WideTile, FmaOfWidenedPanelsHasTheBitsOfRef) {
+  for (const DType dtype : kAllDTypes) {
+    for (const numerics::Version version : {numerics::Version::kCpu1, numerics::Version::kCpu4}) {
+      Compare(kFma, version, dtype, 97, 300, 1027, RandomFloat);
+      Compare(kFma, version, dtype, 97, 300, 35, AwkwardFloat);
+    }
+  }
 }
 
 // Subnormals, infinities, NaNs, sums that cancel. The arithmetic of the caller has subnormals afterwards.

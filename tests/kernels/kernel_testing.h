@@ -51,10 +51,9 @@ inline std::string ParamName(const testing::TestParamInfo<std::tuple<std::string
   return std::get<0>(info.param) + "_threads" + std::to_string(std::get<1>(info.param));
 }
 
-// Backends and their threads. How work is split among threads does not depend on the instructions, so that
-// sanitizers run each backend and each way of splitting once.
+// Backends and their threads. Sanitizers run each backend with one number of threads, which splits its work.
 inline std::vector<std::tuple<std::string, int>> FastBackends() {
-  if (testing_support::kSanitized) return {{"avx2", 3}, {"avx512", 1}};
+  if (testing_support::kSanitized) return {{"avx2", 3}, {"avx512", 2}};
   return {{"avx2", 1}, {"avx2", 2}, {"avx2", 3}, {"avx512", 1}, {"avx512", 2}, {"avx512", 3}};
 }
 

@@ -61,6 +61,12 @@ TEST(GgufSpec, MergesFollowFromScoresAndLengths) {
               ElementsAre(Pair("\u2581", "a"), Pair("a", "b"), Pair("\u2581a", "b"), Pair("\u2581", "ab")));
 }
 
+TEST(GgufSpec, ATokenOfNoDefinedTypeIsANormalOne) {
+  GgufVocabulary vocabulary = Gpt2();
+  vocabulary.types[2] = 0;
+  EXPECT_THAT(Encode(vocabulary, "ab</s>tool"), ElementsAre(2, 4, 5));
+}
+
 TEST(GgufSpec, WhatIsWrongIsNamed) {
   const auto refusal = [](GgufVocabulary vocabulary, const auto& change) {
     change(&vocabulary);
