@@ -25,14 +25,6 @@ std::string Describe(const Shape& s) {
 
 KvLayout LayoutOf(const Shape& s) { return {2, s.kv_heads, s.head_dim, s.block_tokens, s.type}; }
 
-using Number = float (*)(Prng&);
-
-std::vector<float> Numbers(Number number, Prng& prng, size_t n) {
-  std::vector<float> values(n);
-  for (float& value : values) value = number(prng);
-  return values;
-}
-
 // Subnormals, numbers whose scores are equal or cancel, large ones, and rarely one that is not finite.
 float UnusualNumber(Prng& prng) {
   const float sign = prng.Chance(0.5) ? -1.0f : 1.0f;

@@ -109,17 +109,15 @@ inline float AwkwardFloat(Prng& prng) {
   }
 }
 
-inline std::vector<float> RandomFloats(Prng& prng, size_t n) {
-  std::vector<float> values(n);
-  for (float& value : values) value = RandomFloat(prng);
-  return values;
-}
+using Number = float (*)(Prng&);
 
-inline std::vector<float> AwkwardFloats(Prng& prng, size_t n) {
+inline std::vector<float> Numbers(Number number, Prng& prng, size_t n) {
   std::vector<float> values(n);
-  for (float& value : values) value = AwkwardFloat(prng);
+  for (float& value : values) value = number(prng);
   return values;
 }
+inline std::vector<float> RandomFloats(Prng& prng, size_t n) { return Numbers(RandomFloat, prng, n); }
+inline std::vector<float> AwkwardFloats(Prng& prng, size_t n) { return Numbers(AwkwardFloat, prng, n); }
 
 // Returns n random elements of a stored type.
 inline std::vector<std::byte> RandomElements(Prng& prng, DType dtype, size_t n) {
