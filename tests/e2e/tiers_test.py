@@ -83,7 +83,7 @@ def test_an_answer_does_not_depend_on_the_tier(tmp_path, bare_answers, dtype, we
     pool = {"f32": "2MiB"}.get(dtype, SMALL_POOL)
     disk = ["--disk-cache-dir", tmp_path / "kv", "--disk-cache", "64MiB", "--disk-compression", compression]
     options = ["--context", CONTEXT, "--kv-dtype", dtype, "--quantize", weights, *disk]
-    with Daemon(*options, "--disk-write-through", device_cache=pool) as daemon:
+    with Daemon(*options, *LOAD, "--disk-write-through", device_cache=pool) as daemon:
         for _ in range(2):
             for seed in range(8):
                 assert ask(daemon, prompt(seed))[0] == bare_answers(dtype, seed, weights), seed
