@@ -1,12 +1,17 @@
 #include "daemon/load_engine.h"
 
 #include <algorithm>
+#include <filesystem>
 #include <string>
+#include <system_error>
 #include <utility>
 
+#include "base/bytes.h"
+#include "base/log.h"
 #include "base/usable_cpus.h"
 #include "daemon/limit_table.h"
 #include "daemon/load_report.h"
+#include "daemon/memory_limit.h"
 #include "daemon/serve_plan_memory.h"
 #include "daemon/tenant_caches.h"
 #include "daemon/tier_probe.h"
@@ -130,7 +135,22 @@ void LoadedEngine::SetTenants(const std::vector<ApiKey>& keys) {
   tiers->SetShares(DiskSharesOf(keys, engine->options().fingerprint));
 }
 
+void LoadedEngine::FillPageCache(const Clock* clock) {
+  if (model->uncached_files.empty()) return;
+  uint64_t bytes = 0;
+  for (const std::filesystem::path& file : model->uncached_files) {
+    std::error_code error;
+    const uint64_t size = std::filesystem::file_size(file, error);
+    if (!error) bytes += size;
+  }
+  if (bytes > ReadMemoryState().available / 2) return;
+  Log(LogLevel::kInfo, "reading the weights into the page cache, for the next start",
+      {{"bytes", FormatSize(bytes)}});
+  page_cache = std::make_unique<PageCacheFill>(model->uncached_files, clock);
+}
+
 void LoadedEngine::Close() {
+  page_cache.reset();
   actions.reset();
   engine.reset();
   hot_list.reset();

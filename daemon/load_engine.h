@@ -11,6 +11,7 @@
 #include "daemon/cache_actions.h"
 #include "daemon/hot_list_writer.h"
 #include "daemon/kv_events.h"
+#include "daemon/page_cache_fill.h"
 #include "daemon/serve_plan.h"
 #include "daemon/tiers.h"
 #include "daemon/warm_start.h"
@@ -30,12 +31,15 @@ struct LoadedEngine {
   std::unique_ptr<HotListWriter> hot_list;  // null: there is no warm start
   std::unique_ptr<Executor> mask_executor;
   std::unique_ptr<Engine> engine;
-  std::unique_ptr<CacheActions> actions;  // destroyed first
+  std::unique_ptr<CacheActions> actions;
+  std::unique_ptr<PageCacheFill> page_cache;  // null: nothing to fill. Destroyed first
 
   // Tells the API what it serves.
   void Describe(ApiContext* context) const;
   // What the tenants of these keys may have of the cache, in every tier. Any thread.
   void SetTenants(const std::vector<ApiKey>& keys);
+  // Begins to bring into the page cache what the start has read past it, if there is memory for it.
+  void FillPageCache(const Clock* clock);
   // Lets go of the cache. May wait for the disk.
   void Close();
 };

@@ -251,6 +251,7 @@ class ServerProcess {
     NotifyReady("serving " + plan_.served_name + " on " + server_->url());
     std::printf("listening on %s\n", server_->url().c_str());
     std::fflush(stdout);
+    loaded_.FillPageCache(&clock_);
   }
 
   // Without an engine thread the process ends, in a time of its own.

@@ -145,6 +145,7 @@ Result<std::unique_ptr<LoadedModel>> LoadFolder(const fs::path& folder, Backend&
   model->quantization = options.quantize;
   model->weights_hash = loaded.weights_hash;
   model->weight_bytes = loaded.plan.weights.bytes;
+  model->uncached_files = std::move(loaded.uncached_files);
   PREFIXD_ASSIGN_OR_RETURN(model->runner, backend.CreateRunner(std::move(loaded.plan), limits));
   return model;
 }

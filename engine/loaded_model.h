@@ -56,6 +56,7 @@ struct LoadedModel {
   BlockKey weights_hash;
   Quantization quantization;
   size_t weight_bytes = 0;  // of backend memory
+  std::vector<std::filesystem::path> uncached_files;  // of LoadedPlan
   std::unique_ptr<ModelRunner> runner;
 };
 

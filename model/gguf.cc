@@ -250,12 +250,35 @@ Status PlaceTensors(const Reader& in, std::span<const std::byte> data, uint64_t 
   return Status::Ok();
 }
 
+// What a file that does not begin with "GGUF" may be.
+Status OtherFile(std::string_view file, std::span<const std::byte> bytes) {
+  struct Row {
+    std::string_view begin, kind, remedy;
+  };
+  static constexpr std::string_view kNewer = "download the GGUF file of this model",
+                                    kFolder = "give the whole Hugging Face folder, or download a GGUF file";
+  static constexpr Row kRows[] = {
+      {"lmgg", "a ggml file, from before GGUF", kNewer},
+      {"fmgg", "a ggmf file, from before GGUF", kNewer},
+      {"tjgg", "a ggjt file, from before GGUF", kNewer},
+      {"<!DOCTYPE", "a web page", "its address needs a login, or is that of a page about the file"},
+      {"<html", "a web page", "its address needs a login, or is that of a page about the file"},
+      {"PK", "a zip archive, as PyTorch writes it", kFolder},
+      {"{", "a JSON file", kFolder}};
+  const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  for (const Row& row : kRows) {
+    if (text.starts_with(row.begin))
+      return Corrupt(std::string(file) + " is not a GGUF file but " + std::string(row.kind) + "; " +
+                     std::string(row.remedy));
+  }
+  return Corrupt(std::string(file) +
+                 " is not a GGUF file: it does not begin with \"GGUF\"; download it again");
+}
+
 // Reads what stands before the values. Returns the number of tensors.
 Result<uint64_t> ReadStart(Reader& in, std::string_view file, std::span<const std::byte> bytes,
                            uint32_t* version) {
-  if (!IsGguf(bytes))
-    return Corrupt(std::string(file) +
-                   " is not a GGUF file: it does not begin with \"GGUF\"; download it again");
+  if (!IsGguf(bytes)) return OtherFile(file, bytes);
   PREFIXD_RETURN_IF_ERROR(in.Take(kMagic.size(), "the magic").status());
   PREFIXD_ASSIGN_OR_RETURN(*version, in.Number<uint32_t>("the version"));
   if (const uint32_t swapped = __builtin_bswap32(*version); swapped >= 1 && swapped <= kNewest)

@@ -94,10 +94,22 @@ Status MappedFile::CheckUnchanged() const {
   return Corrupt(path_.string() + " has changed while it was read; start again when it is complete");
 }
 
+bool MappedFile::IsOpenAt(int descriptor) const {
+  struct stat info {};
+  return ::fstat(descriptor, &info) == 0 && VersionOf(info) == version_;
+}
+
 size_t MappedFile::OffsetOf(std::span<const std::byte> part) const {
   PREFIXD_CHECK(part.data() >= bytes_.data() && part.data() + part.size() <= bytes_.data() + bytes_.size())
       << part.size() << " bytes outside the file";
   return static_cast<size_t>(part.data() - bytes_.data());
+}
+
+bool MappedFile::IsResident(size_t offset) const {
+  PREFIXD_CHECK(offset < bytes_.size()) << offset << " of " << bytes_.size();
+  unsigned char state = 1;
+  std::byte* const page = const_cast<std::byte*>(bytes_.data()) + offset / PageBytes() * PageBytes();
+  return ::mincore(page, 1, &state) != 0 || (state & 1) != 0;
 }
 
 void MappedFile::ReadPages(std::span<const std::byte> part) const {

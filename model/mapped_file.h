@@ -29,6 +29,13 @@ class MappedFile {
   std::span<const std::byte> bytes() const { return bytes_; }
   // kCorrupt when the file at the path is another one now, or has another size or time of modification.
   Status CheckUnchanged() const;
+  // Whether a descriptor is of this file, which has not changed meanwhile.
+  bool IsOpenAt(int descriptor) const;
+  // Returns the offset of a part of bytes(), which has it.
+  size_t OffsetOf(std::span<const std::byte> part) const;
+  // Whether the page cache has the page at an offset, as far as the kernel tells this user: the owner, or who
+  // may write to the file. True for others.
+  bool IsResident(size_t offset) const;
   // Waits until the pages of a part of bytes() are in memory, so that reading them takes no time. It does
   // nothing for a part that the file no longer has.
   void ReadPages(std::span<const std::byte> part) const;
@@ -45,9 +52,6 @@ class MappedFile {
     friend bool operator==(const Version&, const Version&) = default;
   };
   static Version VersionOf(const struct stat& info);
-  // Returns the offset of a part of bytes(), which has it.
-  size_t OffsetOf(std::span<const std::byte> part) const;
-
   MappedFile(std::filesystem::path path, Version version, std::span<const std::byte> bytes)
       : path_(std::move(path)), version_(version), bytes_(bytes) {}
 

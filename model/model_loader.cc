@@ -133,8 +133,8 @@ class FileLoader {
     return Status::Ok();
   }
 
-  // Returns the hash of all tensors.
-  Result<BlockKey> Load(Meter& meter) {
+  // Returns the hash of all tensors. `uncached_files` is what ReadWeights returns.
+  Result<BlockKey> Load(Meter& meter, std::vector<std::filesystem::path>* uncached_files) {
     WeightsHasher hasher;
     const WeightWork work{.piece_bytes = [this](const TensorView& tensor) { return PieceBytes(tensor); },
                           .in_order =
@@ -146,7 +146,7 @@ class FileLoader {
                               },
                           .at_once = [this](const WeightPiece& piece) { return Store(piece); },
                           .done = [&meter](size_t bytes) { meter.Add(bytes); }};
-    PREFIXD_RETURN_IF_ERROR(ReadWeights(files_, backend_.upload_threads(), work));
+    PREFIXD_ASSIGN_OR_RETURN(*uncached_files, ReadWeights(files_, backend_.upload_threads(), work));
     PREFIXD_RETURN_IF_ERROR(UploadVectors(vectors_, backend_, weights_));
     return hasher.Finish();
   }
@@ -400,7 +400,7 @@ Result<LoadedPlan> LoadPlan(const ModelConfig& config, const WeightFiles& files,
   ModelWeights* weights = &loaded.plan.weights;
   FileLoader loader(config, files, backend, quantize, weights);
   PREFIXD_RETURN_IF_ERROR(loader.AllocateMatrices());
-  PREFIXD_ASSIGN_OR_RETURN(loaded.weights_hash, loader.Load(meter));
+  PREFIXD_ASSIGN_OR_RETURN(loaded.weights_hash, loader.Load(meter, &loaded.uncached_files));
   PREFIXD_RETURN_IF_ERROR(files.CheckUnchanged());
   PREFIXD_RETURN_IF_ERROR(LoadRope(config, backend, context,
                                    PlannedWeightBytes(config, files, backend, context, quantize), weights));

@@ -2,6 +2,7 @@
 // of their arguments, except for the backend's memory; the thread that owns the backend loads.
 #pragma once
 
+#include <filesystem>
 #include <functional>
 #include <optional>
 #include <vector>
@@ -21,6 +22,7 @@ using LoadProgress = std::function<void(double)>;
 struct LoadedPlan {
   ModelPlan plan;
   BlockKey weights_hash;  // XXH3-128 of all tensors of the files, ordered by name; or DummyHash
+  std::vector<std::filesystem::path> uncached_files;  // those that were read past the page cache
 };
 
 ModelShape ShapeOf(const ModelConfig& config);

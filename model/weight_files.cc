@@ -28,12 +28,12 @@ const TensorView* WeightFiles::Find(std::string_view name) const {
 }
 
 std::string WeightFiles::FileOf(const TensorView& tensor) const {
-  return FileWith(tensor.bytes).path().filename().string();
+  return files_[FileWith(tensor.bytes)].path().filename().string();
 }
 
 std::vector<const TensorView*> WeightFiles::InFileOrder() const {
-  std::vector<std::pair<const MappedFile*, const TensorView*>> placed;  // the files lie by name in files_
-  for (const TensorView& tensor : tensors_) placed.emplace_back(&FileWith(tensor.bytes), &tensor);
+  std::vector<std::pair<size_t, const TensorView*>> placed;  // the files lie by name in files_
+  for (const TensorView& tensor : tensors_) placed.emplace_back(FileWith(tensor.bytes), &tensor);
   std::ranges::sort(placed, [](const auto& a, const auto& b) {
     return std::tuple(a.first, a.second->bytes.data(), a.second->bytes.size()) <
            std::tuple(b.first, b.second->bytes.data(), b.second->bytes.size());
@@ -54,22 +54,22 @@ size_t WeightFiles::total_bytes() const {
   return sum;
 }
 
-const MappedFile& WeightFiles::FileWith(std::span<const std::byte> part) const {
+size_t WeightFiles::FileWith(std::span<const std::byte> part) const {
   // A tensor without bytes may be at the end. None is at the beginning, where the header is.
   const auto file = std::ranges::find_if(files_, [part](const MappedFile& one) {
     const std::byte* begin = one.bytes().data();
     return part.data() > begin && part.data() <= begin + one.bytes().size();
   });
   PREFIXD_CHECK(file != files_.end()) << part.size() << " bytes outside the files";
-  return *file;
+  return static_cast<size_t>(file - files_.begin());
 }
 
 void WeightFiles::ReadPages(std::span<const std::byte> part) const {
-  if (!part.empty()) FileWith(part).ReadPages(part);
+  if (!part.empty()) files_[FileWith(part)].ReadPages(part);
 }
 
 void WeightFiles::DropPages(std::span<const std::byte> part) const {
-  if (!part.empty()) FileWith(part).DropPages(part);
+  if (!part.empty()) files_[FileWith(part)].DropPages(part);
 }
 
 void WeightFiles::CheckInvariants() const {

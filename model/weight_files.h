@@ -65,6 +65,9 @@ class WeightFiles {
   size_t total_bytes() const;
   // kCorrupt when a file has changed since Open; the message names it.
   Status CheckUnchanged() const;
+  std::span<const MappedFile> files() const { return files_; }
+  // The index in files() of the one with a tensor, or with a part of one that is not empty.
+  size_t FileWith(std::span<const std::byte> part) const;
   // As the members of MappedFile, for a part of a tensor.
   void ReadPages(std::span<const std::byte> part) const;
   void DropPages(std::span<const std::byte> part) const;
@@ -72,9 +75,6 @@ class WeightFiles {
   void CheckInvariants() const;
 
  private:
-  // The file with a tensor, or with a part of one that is not empty.
-  const MappedFile& FileWith(std::span<const std::byte> part) const;
-
   Kind kind_;
   std::vector<MappedFile> files_;
   std::vector<TensorView> tensors_;

@@ -1,21 +1,26 @@
 // ReadWeights: reads all tensors of weight files once, in the order of the files, and hands their pieces to
 // several threads.
 //
-//   file -> page cache -> a thread that reads ahead -> in_order(piece), one at a time -> at_once(piece)
+//   file -> threads that read ahead -> in_order(piece), one at a time -> at_once(piece)
 //
 // The thread that took a piece calls both for it, one after the other, so that the second finds the piece in
-// a CPU cache. Then the pages of the piece leave the memory of this process, which at no time has more of the
-// files than `read_ahead` bytes, one piece, and the pages that two pieces share.
+// a CPU cache.
 //
-// It goes through the page cache, so that a start after another reads no disk. A cold one takes no longer
-// than with direct I/O: MappedFile makes the kernel read far ahead, and pages are not copied.
+// A file that is in the page cache is used where it is mapped, so that a start after another reads no disk.
+// The pages of a piece leave the memory of this process when it is done, so that at no time it has more of
+// the files than `read_ahead` bytes, one piece, and the pages that two pieces share. Other files are read
+// past the page cache, into a few buffers (model/direct_file.h), where the file system can do that: new
+// memory for the page cache would take a start longer than the disk. ReadWeights names these files, because
+// the next start then finds nothing of them either.
 //
 // Threads: any one calls it, and is one of those that work.
 #pragma once
 
 #include <cstddef>
+#include <filesystem>
 #include <functional>
 #include <span>
+#include <vector>
 
 #include "base/status.h"
 #include "model/weight_files.h"
@@ -40,12 +45,14 @@ struct WeightWork {
   std::function<void(size_t)> done;
 };
 
+inline constexpr int kReaders = 4;
 inline constexpr size_t kReadAheadBytes = size_t{64} << 20;
 
-// Uses `threads` threads, and one that reads ahead. Returns the error of at_once; of several, that of the
-// first piece in the order of the files. After an error no further piece is taken. Requires threads > 0 and
-// read_ahead > 0.
-Status ReadWeights(const WeightFiles& files, int threads, const WeightWork& work,
-                   size_t read_ahead = kReadAheadBytes);
+// Uses `threads` threads, and up to kReaders that read ahead. Returns the files that were read past the page
+// cache; or the error of at_once; of several, that of the first piece in the order of the
+// files. After an error no further piece is taken. Requires threads > 0 and read_ahead > 0.
+Result<std::vector<std::filesystem::path>> ReadWeights(const WeightFiles& files, int threads,
+                                                       const WeightWork& work,
+                                                       size_t read_ahead = kReadAheadBytes);
 
 }  // namespace prefixd

@@ -19,11 +19,11 @@
 namespace prefixd {
 namespace {
 
+using cpu::DivideUp;
+using cpu::kUnitsPerThread;
+
 // With fewer elements than this, waking the pool's threads costs more than it saves.
 constexpr int64_t kMinParallelElements = 16384;
-constexpr int kUnitsPerThread = 4;  // of what is split by rows
-
-int DivideUp(int64_t n, int64_t by) { return static_cast<int>((n + by - 1) / by); }
 
 class CpuOperations final : public Operations {
  public:

@@ -5,13 +5,10 @@
 namespace prefixd::cpu {
 namespace {
 
-constexpr int kUnitsPerThread = 4;  // small units: a thread that is descheduled delays the others little
 // A unit of few blocks of rows covers at least this many bytes of weights: it waits for memory, and the
 // prefetchers of the hardware need long runs.
 constexpr size_t kMinUnitWeightBytes = size_t{128} << 10;
 constexpr int kFewBlocks = 4;
-
-int DivideUp(int n, int by) { return (n + by - 1) / by; }
 
 // The panels that the busiest of some threads multiplies, if all are equally fast.
 int PanelsOfBusiest(int panels, int at_once, int threads) {

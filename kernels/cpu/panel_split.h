@@ -3,8 +3,15 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 
 namespace prefixd::cpu {
+
+// Units of work for each thread: small ones, so that a thread that is descheduled delays the others little.
+inline constexpr int kUnitsPerThread = 4;
+
+// Requires n >= 0 and by > 0.
+constexpr int DivideUp(int64_t n, int64_t by) { return static_cast<int>((n + by - 1) / by); }
 
 struct PanelSplit {
   int panels_at_once, blocks_at_once;  // of a unit; the last ones may be smaller

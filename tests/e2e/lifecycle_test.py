@@ -1,14 +1,18 @@
 """Tests the life of the daemon: exit codes, readiness, drain, signals, notifications to systemd."""
 
 import contextlib
+import ctypes
 import json
+import mmap
 import os
 import pty
 import re
+import shutil
 import signal
 import socket
 import subprocess
 
+import pytest
 from daemon import MODEL, PATIENCE, PROGRAM, Daemon, run, wait_until
 
 LONG = {"prompt": "Once", "max_tokens": 3500, "ignore_eos": True}  # seconds of decoding
@@ -55,6 +59,55 @@ def test_an_idle_daemon_stops_with_exit_code_0():
             daemon.signal(number)
             assert daemon.exit_code() == 0
             assert daemon.logged("stopped")
+
+
+def cached_share(path):
+    """The share of the pages of a file that are in the page cache; None where the kernel does not say."""
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY) as mapped:
+        pages = (ctypes.c_ubyte * -(-len(mapped) // mmap.PAGESIZE))()
+        begin = ctypes.c_char.from_buffer(mapped)
+        says = ctypes.CDLL(None).mincore(ctypes.byref(begin), ctypes.c_size_t(len(mapped)), pages) == 0
+        del begin  # or the mapping could not be closed
+    return sum(page & 1 for page in pages) / len(pages) if says else None
+
+
+def drop_from_page_cache(path):
+    path.read_bytes()  # a page that is just being read stays
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())  # a page that is not on the disk stays
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def lengthen(path, more):
+    """Adds a tensor that no model reads to a file of safetensors."""
+    old = path.read_bytes()
+    size = int.from_bytes(old[:8], "little")
+    header, data = json.loads(old[8:8 + size]), old[8 + size:]
+    header["unused"] = {"dtype": "U8", "shape": [more], "data_offsets": [len(data), len(data) + more]}
+    text = json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + data + bytes(more))
+
+
+def test_a_cold_start_leaves_the_page_cache_full_for_the_next_one(tmp_path):
+    """It reads past the page cache, says the same as a warm start, and fills the page cache afterwards."""
+    model, words = tmp_path / "demo", "reading the weights into the page cache"
+    shutil.copytree(MODEL, model)
+    weights = model / "model.safetensors"
+    lengthen(weights, 64 << 20)  # the kernel may read the first 8 MiB with the header
+    drop_from_page_cache(weights)
+    if cached_share(weights) != 0:
+        pytest.skip("the page cache keeps the file")
+    question, prints = {"prompt": "Once", "max_tokens": 8, "temperature": 0, "logprobs": 1}, []
+    for cold in (True, False):
+        with Daemon(model=model) as daemon:
+            answer = daemon.complete(**question)
+            prints.append((answer["choices"], answer["system_fingerprint"]))
+            if cold:
+                wait_until(lambda: cached_share(weights) == 1, "a full page cache")
+            assert daemon.logged(words) == cold
+            daemon.signal()
+            assert daemon.exit_code() == 0
+    assert prints[0] == prints[1]
 
 
 def test_drain_finishes_running_requests_and_rejects_new_ones():

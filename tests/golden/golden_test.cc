@@ -149,7 +149,8 @@ TEST_P(Golden, OtherSequencesInTheBatchDoNotChangeBits) {
   }
 }
 
-// All fast backends in one test: the reference takes nearly all of the time.
+// All fast backends in one test: the reference takes nearly all of the time. Those that do not run here are
+// named by Backends/Golden.
 TEST(FastBackends, EqualTheReferenceBackendBitForBit) {
   std::vector<std::string> names;
   for (const BackendInfo& info : ListBackends())

@@ -3,9 +3,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <cstring>
 #include <fstream>
 #include <string>
+#include <thread>
 
 #include "model/gguf_config.h"
 #include "model/gguf_model.h"
@@ -112,6 +114,31 @@ TEST(Gguf, AFileThatChangesLaterKeepsItsHeader) {
   EXPECT_EQ(static_cast<char>(file->tensors[0].bytes[0]), '\xFF') << "data is not copied";
 }
 
+// Another process writes to the file between the two reads of its header: a key is longer then. The test ends
+// when a read has met such a moment.
+TEST(Gguf, AHeaderThatChangesWhileItIsReadIsRefused) {
+  std::string bytes = SmallFile().File();
+  std::atomic<bool> done{false};
+  std::thread writer([&] {
+    const std::atomic_ref<char> length(bytes[24]);  // of the first key
+    for (int i = 0; !done || i % 2 != 0; ++i) {
+      length.store(static_cast<char>(length.load() ^ 1));
+      std::this_thread::yield();
+    }
+  });
+  Status seen;
+  do {
+    const auto file = Parse(bytes);
+    if (file.ok()) {
+      EXPECT_EQ(**file->values.String("general.architecture"), "llama");
+    }
+    seen = file.status();
+  } while (seen.message().find("file.gguf has changed while it was read") == std::string::npos);
+  done = true;
+  writer.join();
+  EXPECT_EQ(seen.code(), Code::kCorrupt);
+}
+
 // A file whose only value is an array or a tensor with these numbers.
 std::string WithNumber(size_t offset, uint64_t number, std::string file) {
   std::memcpy(file.data() + offset, &number, sizeof number);
@@ -137,6 +164,9 @@ TEST(Gguf, HostileNumbersAreRefused) {
 
 TEST(Gguf, DamageIsNamed) {
   ExpectRefused("GGUX", Code::kCorrupt, "does not begin with \"GGUF\"");
+  ExpectRefused("tjgg\3\0", Code::kCorrupt, "a ggjt file, from before GGUF");
+  ExpectRefused("<!DOCTYPE html>", Code::kCorrupt, "a web page; its address needs a login");
+  ExpectRefused("PK\3\4", Code::kCorrupt, "a zip archive, as PyTorch writes it");
   ExpectRefused(std::string("GGUF\1\0\0\0", 8), Code::kUnsupported, "version 1 of GGUF");
   ExpectRefused(std::string("GGUF\0\0\0\3", 8), Code::kUnsupported, "big-endian");
   const int64_t one[] = {1}, odd[] = {33}, five[] = {1, 1, 1, 1, 1};

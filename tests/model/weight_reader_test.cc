@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <fstream>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <thread>
@@ -14,7 +15,9 @@
 
 #include "base/bytes.h"
 #include "base/mutex.h"
+#include "model/direct_file.h"
 #include "model/truncation_guard.h"
+#include "tests/support/page_cache.h"
 #include "tests/support/present_pages.h"
 #include "tests/support/temp_dir.h"
 
@@ -22,6 +25,7 @@ namespace prefixd {
 namespace {
 
 using ::testing::Each;
+using ::testing::ElementsAre;
 using ::testing::Le;
 
 // A file with tensors of bytes, in the order of their data.
@@ -138,7 +142,7 @@ TEST(WeightReader, ReturnsTheErrorOfTheFirstPieceAndTakesNoMore) {
       failed.insert(piece.begin);
       return Corrupt("at " + std::to_string(piece.begin));
     };
-    EXPECT_EQ(ReadWeights(files, threads, work, 20).message(), "at 30") << threads;
+    EXPECT_EQ(ReadWeights(files, threads, work, 20).status().message(), "at 30") << threads;
     EXPECT_EQ(*failed.begin(), kFirst);
     EXPECT_LE(failed.size(), static_cast<size_t>(threads)) << "a thread with an error takes no further piece";
   }
@@ -166,6 +170,37 @@ TEST(WeightReader, HasOnlyAWindowOfTheFilesInMemory) {
   // The window, a piece, and a page between each two pieces. The kernel may map 2 MiB at a time where the
   // window and the two threads are.
   EXPECT_THAT(present, Each(Le(400u + 100 + 80 + 4 * 512)));
+}
+
+// Pieces begin at all places of a page, and a later one may be read before an earlier one.
+TEST(WeightReader, ReadsPastThePageCacheWhatItDoesNotHave) {
+  const testing_support::TempDir dir;
+  std::string numbers;
+  while (numbers.size() < 600'000) numbers += std::to_string(numbers.size()) + " ";
+  const auto a = dir.path() / "a.safetensors", b = dir.path() / "b.safetensors";
+  WriteFile(a, {{"a", numbers}, {"empty", ""}, {"small", "12345"}, {"z", numbers.substr(17)}});
+  WriteFile(b, {{"b", numbers.substr(99)}});
+  const std::string want =
+      "<a>" + numbers + "<empty><small>12345<z>" + numbers.substr(17) + "<b>" + numbers.substr(99);
+  for (const int threads : {1, 3}) {
+    for (const size_t piece : {1000u, 9999u, 300'000u}) {
+      for (const size_t read_ahead : {size_t{1}, size_t{50'000}, kReadAheadBytes}) {
+        const WeightFiles files = *WeightFiles::Open(dir.path());
+        for (const MappedFile& file : files.files()) file.DropPages(file.bytes());  // a mapped page stays
+        testing_support::DropFromPageCache(a);
+        testing_support::ReadIntoPageCache(b);
+        if (!DirectFile::Open(files.files()[0]) || testing_support::CachedShare(a) > 0)
+          GTEST_SKIP() << "no O_DIRECT here, or the page cache keeps the file";
+        Seen seen(piece);
+        const auto uncached = ReadWeights(files, threads, seen.Work(), read_ahead);
+        ASSERT_TRUE(uncached.ok());
+        EXPECT_EQ(seen.in_order, want) << threads << ", " << piece << ", " << read_ahead;
+        EXPECT_EQ(seen.done, files.total_bytes());
+        EXPECT_THAT(*uncached, ElementsAre(a)) << "the other one was in the page cache";
+        EXPECT_LT(testing_support::CachedShare(a), .3) << "more than the looks at it";
+      }
+    }
+  }
 }
 
 // The pages that are read ahead are gone as well.
