@@ -164,7 +164,7 @@ struct Costs {
 };
 
 Costs AddRows(Report& report, const Model& model, std::span<const TokenId> ids, const std::string& kv_name,
-              KvType kv, const std::string& format, Quantization quantize) {
+              KvType kv, const std::string& format, const Quantization& quantize) {
   using numerics::Version;
   const Distributions exact = Run(model, ids, {Version::kCpu1, DType::kF32});
   if (format != "none") {

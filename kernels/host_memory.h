@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <memory>
 #include <span>
+#include <utility>
 
 #include "base/status.h"
 #include "kernels/backend_memory.h"
@@ -22,12 +23,25 @@ class HostMemory {
   std::byte* data() const { return data_; }
 
  private:
-  struct Free {
-    void operator()(void* p) const;
-  };
-  HostMemory(void* owned, std::byte* data) : owned_(owned), data_(data) {}
-  std::unique_ptr<void, Free> owned_;
+  friend class HostArena;
+  HostMemory(std::shared_ptr<void> owned, std::byte* data) : owned_(std::move(owned)), data_(data) {}
+  std::shared_ptr<void> owned_;
   std::byte* data_ = nullptr;  // the first aligned byte inside `owned_`
+};
+
+// HostArena: hands out parts of large allocations, so that what is too small for a huge page of its own
+// shares one with others: the matrices of a small model are, and a step reads them all. One owner; what it
+// hands out may outlive it.
+class HostArena {
+ public:
+  // As HostMemory::Allocate. The RAM of a chunk is free again when all that was handed out of it is.
+  Result<HostMemory> Allocate(size_t bytes);
+
+ private:
+  static constexpr size_t kChunkBytes = size_t{64} << 20;
+  static constexpr size_t kLargest = kChunkBytes / 8;  // what is larger has an allocation of its own
+  HostMemory chunk_;
+  size_t used_ = kChunkBytes;  // of chunk_
 };
 
 // Implement Backend::Allocate, AllocateKv, Upload and CopyBlock for host memory.

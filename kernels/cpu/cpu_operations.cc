@@ -45,8 +45,8 @@ class CpuOperations final : public Operations {
   numerics::Version version() const override { return version_; }
 
   Result<std::unique_ptr<Matrix>> AllocateMatrix(int rows, int cols, WeightFormat format) override {
-    if (format.quantized()) return QuantMatrix::Allocate(rows, cols, format);
-    return PackedMatrix::Allocate(rows, cols, format.dtype(), ops_.panel);
+    if (format.quantized()) return QuantMatrix::Allocate(rows, cols, format, matrices_);
+    return PackedMatrix::Allocate(rows, cols, format.dtype(), ops_.panel, matrices_);
   }
   void UploadRows(Matrix& to, int first_row, const MatrixSource& from) override {
     static_cast<CpuMatrix&>(to).WriteRows(first_row, from);
@@ -120,6 +120,7 @@ class CpuOperations final : public Operations {
   const cpu::Ops& ops_;
   const cpu::QuantOps& quant_ops_;
   const numerics::Version version_;
+  HostArena matrices_;
   ThreadPool pool_;
   CpuAttention attention_;
   AttentionLimits attention_limits_;

@@ -29,7 +29,8 @@ void PackedMatrix::FillPanel(const std::byte* from, int rows, int cols, int firs
   }
 }
 
-Result<std::unique_ptr<Matrix>> PackedMatrix::Allocate(int rows, int cols, DType dtype, int panel) {
+Result<std::unique_ptr<Matrix>> PackedMatrix::Allocate(int rows, int cols, DType dtype, int panel,
+                                                       HostArena& arena) {
   CheckMatrixShape(rows, cols, dtype);
   size_t bytes = 0;
   const size_t padded_rows = (static_cast<size_t>(rows) + panel - 1) / panel * panel;
@@ -37,7 +38,7 @@ Result<std::unique_ptr<Matrix>> PackedMatrix::Allocate(int rows, int cols, DType
     return ResourceExhausted("no memory for a matrix of " + std::to_string(rows) + " x " +
                              std::to_string(cols));
   }
-  PREFIXD_ASSIGN_OR_RETURN(HostMemory memory, HostMemory::Allocate(bytes));
+  PREFIXD_ASSIGN_OR_RETURN(HostMemory memory, arena.Allocate(bytes));
   return std::unique_ptr<Matrix>(new PackedMatrix(rows, cols, dtype, panel, std::move(memory)));
 }
 

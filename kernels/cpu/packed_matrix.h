@@ -16,7 +16,8 @@ namespace prefixd {
 class PackedMatrix final : public CpuMatrix {
  public:
   // Implements Operations::AllocateMatrix. `panel` is the number of outputs of a panel.
-  static Result<std::unique_ptr<Matrix>> Allocate(int rows, int cols, DType dtype, int panel);
+  static Result<std::unique_ptr<Matrix>> Allocate(int rows, int cols, DType dtype, int panel,
+                                                  HostArena& arena);
   // Requires rows of the dtype.
   void WriteRows(int first_row, const MatrixSource& from) override;
 

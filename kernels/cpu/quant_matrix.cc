@@ -121,10 +121,11 @@ size_t QuantMatrix::Bytes(int rows, int cols, WeightFormat format) {
   return Panels(rows) * ((panel + kLine - 1) / kLine * kLine);
 }
 
-Result<std::unique_ptr<Matrix>> QuantMatrix::Allocate(int rows, int cols, WeightFormat format) {
+Result<std::unique_ptr<Matrix>> QuantMatrix::Allocate(int rows, int cols, WeightFormat format,
+                                                      HostArena& arena) {
   CheckMatrixShape(rows, cols, format);
   PREFIXD_CHECK(format.quantized()) << format.name();
-  PREFIXD_ASSIGN_OR_RETURN(HostMemory memory, HostMemory::Allocate(Bytes(rows, cols, format)));
+  PREFIXD_ASSIGN_OR_RETURN(HostMemory memory, arena.Allocate(Bytes(rows, cols, format)));
   return std::unique_ptr<Matrix>(new QuantMatrix(rows, cols, format, std::move(memory)));
 }
 

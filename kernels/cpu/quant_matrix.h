@@ -12,7 +12,7 @@ namespace prefixd {
 
 class QuantMatrix final : public CpuMatrix {
  public:
-  static Result<std::unique_ptr<Matrix>> Allocate(int rows, int cols, WeightFormat format);
+  static Result<std::unique_ptr<Matrix>> Allocate(int rows, int cols, WeightFormat format, HostArena& arena);
   static size_t Bytes(int rows, int cols, WeightFormat format);
 
   size_t bytes() const override { return Bytes(rows_, cols_, format_); }

@@ -274,7 +274,8 @@ void CompareTable(const cpu::QuantOps& ops, Operations& ref, Prng& prng, WeightF
   const auto x = AwkwardRows(prng, static_cast<size_t>(rows) * terms);
   std::vector<float> want = RandomFloats(prng, static_cast<size_t>(rows) * outputs), got = want;
   ref.Gemm(*PackRows(ref, w, format, outputs, terms), x.data(), rows, want.data(), GemmOutput::kAccumulate);
-  const auto matrix = *QuantMatrix::Allocate(outputs, terms, format);
+  HostArena arena;
+  const auto matrix = *QuantMatrix::Allocate(outputs, terms, format, arena);
   auto& packed = static_cast<QuantMatrix&>(*matrix);
   packed.WriteRows(0, {w.data(), format, outputs, terms});
   const size_t row_bytes = static_cast<size_t>(blocks) * cpu::RowBlockBytes(QuantFormatOf(format));
