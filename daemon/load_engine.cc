@@ -1,13 +1,9 @@
 #include "daemon/load_engine.h"
 
 #include <algorithm>
-#include <filesystem>
 #include <string>
-#include <system_error>
 #include <utility>
 
-#include "base/bytes.h"
-#include "base/log.h"
 #include "base/usable_cpus.h"
 #include "daemon/limit_table.h"
 #include "daemon/load_report.h"
@@ -135,22 +131,12 @@ void LoadedEngine::SetTenants(const std::vector<ApiKey>& keys) {
   tiers->SetShares(DiskSharesOf(keys, engine->options().fingerprint));
 }
 
-void LoadedEngine::FillPageCache(const Clock* clock) {
-  if (model->uncached_files.empty()) return;
-  uint64_t bytes = 0;
-  for (const std::filesystem::path& file : model->uncached_files) {
-    std::error_code error;
-    const uint64_t size = std::filesystem::file_size(file, error);
-    if (!error) bytes += size;
-  }
-  if (bytes > ReadMemoryState().available / 2) return;
-  Log(LogLevel::kInfo, "reading the weights into the page cache, for the next start",
-      {{"bytes", FormatSize(bytes)}});
-  page_cache = std::make_unique<PageCacheFill>(model->uncached_files, clock);
+void LoadedEngine::FillPageCache() {
+  if (!model->uncached_files.empty())
+    page_cache = std::make_unique<PageCacheFill>(model->uncached_files, ReadMemoryState().available / 2);
 }
 
 void LoadedEngine::Close() {
-  page_cache.reset();
   actions.reset();
   engine.reset();
   hot_list.reset();

@@ -31,15 +31,15 @@ struct LoadedEngine {
   std::unique_ptr<HotListWriter> hot_list;  // null: there is no warm start
   std::unique_ptr<Executor> mask_executor;
   std::unique_ptr<Engine> engine;
-  std::unique_ptr<CacheActions> actions;
-  std::unique_ptr<PageCacheFill> page_cache;  // null: nothing to fill. Destroyed first
+  std::unique_ptr<CacheActions> actions;      // destroyed first
+  std::unique_ptr<PageCacheFill> page_cache;  // null: nothing to fill
 
   // Tells the API what it serves.
   void Describe(ApiContext* context) const;
   // What the tenants of these keys may have of the cache, in every tier. Any thread.
   void SetTenants(const std::vector<ApiKey>& keys);
   // Begins to bring into the page cache what the start has read past it, if there is memory for it.
-  void FillPageCache(const Clock* clock);
+  void FillPageCache();
   // Lets go of the cache. May wait for the disk.
   void Close();
 };

@@ -3,43 +3,33 @@
 // faster; what is left is done after it, by a thread that stays behind all others and leaves the disk half of
 // the time to them.
 //
-// Threads: one owner constructs and destroys it.
+// Threads: any. The thread may outlive its owner by a read, however long the disk takes for it: nobody waits.
 #pragma once
 
-#include <chrono>
+#include <cstdint>
 #include <filesystem>
-#include <thread>
+#include <memory>
 #include <vector>
-
-#include "base/clock.h"
-#include "base/mutex.h"
 
 namespace prefixd {
 
 class PageCacheFill {
  public:
-  // Begins with the first file. A file that cannot be read is left out, since nothing depends on it.
-  PageCacheFill(std::vector<std::filesystem::path> files, const Clock* clock);
-  // Ends with the read at hand, which may take as long as the disk does.
+  // Begins with the first file, unless all of them have more than `most_bytes`. A file that cannot be read is
+  // left out, since nothing depends on it.
+  PageCacheFill(std::vector<std::filesystem::path> files, uint64_t most_bytes);
+  // The thread ends with the read at hand.
   ~PageCacheFill();
   PageCacheFill(const PageCacheFill&) = delete;
   PageCacheFill& operator=(const PageCacheFill&) = delete;
 
-  bool done() const;
+  void Stop();
+  // Whether the thread has ended.
+  bool ended() const;
 
  private:
-  void Run();
-  void Fill(const std::filesystem::path& path);
-  // Leaves the disk to others. Returns false when the owner wants the end.
-  bool Pause(std::chrono::nanoseconds time);
-
-  const std::vector<std::filesystem::path> files_;
-  const Clock& clock_;
-  mutable Mutex mutex_;
-  CondVar changed_;
-  bool stopping_ GUARDED_BY(mutex_) = false;
-  bool done_ GUARDED_BY(mutex_) = false;
-  std::thread thread_;  // last member: it starts when the others are constructed
+  class Work;
+  const std::shared_ptr<Work> work_;  // of both threads
 };
 
 }  // namespace prefixd

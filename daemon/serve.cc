@@ -251,7 +251,7 @@ class ServerProcess {
     NotifyReady("serving " + plan_.served_name + " on " + server_->url());
     std::printf("listening on %s\n", server_->url().c_str());
     std::fflush(stdout);
-    loaded_.FillPageCache(&clock_);
+    loaded_.FillPageCache();
   }
 
   // Without an engine thread the process ends, in a time of its own.
@@ -281,7 +281,7 @@ class ServerProcess {
   // while what the host tier has alone goes to the disk cache. Then the process executes its program again,
   // once, also when the disk was too slow. After a signal it ends in its place.
   ExitCode Recover(StopSignals& signals) {
-    state_.set_phase(ServerPhase::kDraining);
+    BeginDraining();
     NotifyStatus("the device is lost");
     Log(LogLevel::kError, "the device is lost; all requests end with an error",
         {{"running", loaded_.engine->Stats().running},
@@ -312,7 +312,7 @@ class ServerProcess {
 
   ExitCode Drain(StopSignals& signals) {
     // New requests are refused from now on. The engine still takes the sequences of those that run in turn.
-    state_.set_phase(ServerPhase::kDraining);
+    BeginDraining();
     BeginStopping();
     Log(LogLevel::kInfo, "draining",
         {{"seconds", options_.drain_seconds}, {"running", loaded_.engine->Stats().running}});
@@ -330,6 +330,11 @@ class ServerProcess {
     if (!SpillAll(signals, deadline) || !Close(signals, deadline + kCloseSeconds)) ExitNow(kExitFailed);
     Log(LogLevel::kInfo, "stopped");
     return kExitOk;
+  }
+
+  void BeginDraining() {
+    state_.set_phase(ServerPhase::kDraining);
+    loaded_.page_cache.reset();  // the disk is for what a drain writes
   }
 
   void BeginStopping() {

@@ -13,6 +13,15 @@
 namespace prefixd {
 namespace {
 
+// It finds accesses past the end of what is allocated apart. GCC and clang say differently that it is on.
+#if defined(__SANITIZE_ADDRESS__)
+constexpr bool kAddressSanitizer = true;
+#elif defined(__has_feature)
+constexpr bool kAddressSanitizer = __has_feature(address_sanitizer);
+#else
+constexpr bool kAddressSanitizer = false;
+#endif
+
 constexpr size_t kAlignment = 64;
 constexpr size_t kHugePage = size_t{2} << 20;
 
@@ -51,8 +60,7 @@ Result<HostMemory> HostMemory::Allocate(size_t bytes) {
 }
 
 Result<HostMemory> HostArena::Allocate(size_t bytes) {
-#ifndef __SANITIZE_ADDRESS__  // it finds writes past the end of what is allocated apart
-  if (bytes <= kLargest) {
+  if (bytes <= kLargest && !kAddressSanitizer) {
     if (bytes > kChunkBytes - used_) {
       PREFIXD_ASSIGN_OR_RETURN(chunk_, HostMemory::Allocate(kChunkBytes));
       used_ = 0;
@@ -61,7 +69,6 @@ Result<HostMemory> HostArena::Allocate(size_t bytes) {
     used_ += (bytes + kAlignment - 1) / kAlignment * kAlignment;
     return part;
   }
-#endif
   return HostMemory::Allocate(bytes);
 }
 

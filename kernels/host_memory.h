@@ -34,7 +34,8 @@ class HostMemory {
 // hands out may outlive it.
 class HostArena {
  public:
-  // As HostMemory::Allocate. The RAM of a chunk is free again when all that was handed out of it is.
+  // As HostMemory::Allocate, but the bytes of a message may be those of a chunk. The RAM of a chunk is free
+  // when all that was handed out of it is, and the arena has gone on to another or is gone.
   Result<HostMemory> Allocate(size_t bytes);
 
  private:

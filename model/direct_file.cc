@@ -14,7 +14,7 @@
 namespace prefixd {
 namespace {
 
-// Of memory, offset and size. No disk needs more, and the largest block of a file system is a page.
+// Of memory, offset and size. Where a disk or a file system needs more, reads fail.
 constexpr size_t kAlign = 4096;
 
 size_t Up(size_t bytes) { return (bytes + kAlign - 1) / kAlign * kAlign; }
@@ -46,8 +46,7 @@ std::optional<DirectFile> DirectFile::Open(const MappedFile& file) {
 }
 
 DirectFile::DirectFile(DirectFile&& other) noexcept
-    : direct_(std::exchange(other.direct_, -1)),
-      cached_(std::exchange(other.cached_, -1)) {}
+    : direct_(std::exchange(other.direct_, -1)), cached_(std::exchange(other.cached_, -1)) {}
 
 DirectFile::~DirectFile() {
   if (direct_ >= 0) ::close(direct_);
@@ -64,8 +63,9 @@ bool DirectFile::IsCached(const MappedFile& file) const {
   return bytes == 0 || cached > kLooks / 2;
 }
 
-// What IsResident says to a user who may not know is always true. Of a page that is not there this makes the
-// kernel begin to read, which may end in time for a true answer.
+// IsResident is true for a user who may not know, and where a filter of system calls refuses mincore, as that
+// of the systemd unit does. Of a page that is not there this makes the kernel begin to read, which may end in
+// time for a true answer.
 bool DirectFile::HasAtOnce(size_t offset) const {
   std::byte byte;
   const iovec to{&byte, 1};

@@ -34,7 +34,7 @@ class MappedFile {
   // Returns the offset of a part of bytes(), which has it.
   size_t OffsetOf(std::span<const std::byte> part) const;
   // Whether the page cache has the page at an offset, as far as the kernel tells this user: the owner, or who
-  // may write to the file. True for others.
+  // may write to the file. True for others, and where the kernel does not answer.
   bool IsResident(size_t offset) const;
   // Waits until the pages of a part of bytes() are in memory, so that reading them takes no time. It does
   // nothing for a part that the file no longer has.

@@ -72,9 +72,10 @@ class Reading {
       has_direct = has_direct || direct.has_value();
       direct_files_.push_back(std::move(direct));
     }
+    MutexLock lock(mutex_);
+    read_directly_.resize(direct_files_.size());
     if (!has_direct) return;
     readers_ = kReaders;
-    MutexLock lock(mutex_);
     for (size_t i = 0; i < kBuffers; ++i) buffers_.push_back(std::make_unique<DirectBuffer>(largest));
   }
 
@@ -119,11 +120,14 @@ class Reading {
   ReadBytes Read(size_t index, std::unique_ptr<DirectBuffer> buffer) {
     const std::span<const std::byte> mapped = pieces_[index].bytes;
     if (buffer != nullptr) {
-      const size_t offset = files_.files()[files_.FileWith(mapped)].OffsetOf(mapped);
+      const size_t file = files_.FileWith(mapped), offset = files_.files()[file].OffsetOf(mapped);
       const std::span<const std::byte> bytes =
           DirectFileOf(pieces_[index])->Read(offset, mapped.size(), *buffer);
-      if (!bytes.empty()) return {true, bytes, std::move(buffer)};
       MutexLock lock(mutex_);
+      if (!bytes.empty()) {
+        read_directly_[file] = true;
+        return {true, bytes, std::move(buffer)};
+      }
       buffers_.push_back(std::move(buffer));
       changed_.NotifyAll();
     }
@@ -179,11 +183,11 @@ class Reading {
     changed_.NotifyAll();
   }
 
-  // The files that were not in the page cache.
-  std::vector<std::filesystem::path> UncachedFiles() const {
+  // The files that were read past the page cache.
+  std::vector<std::filesystem::path> UncachedFiles() const REQUIRES(mutex_) {
     std::vector<std::filesystem::path> paths;
     for (size_t i = 0; i < direct_files_.size(); ++i) {
-      if (direct_files_[i]) paths.push_back(files_.files()[i].path());
+      if (read_directly_[i]) paths.push_back(files_.files()[i].path());
     }
     return paths;
   }
@@ -214,6 +218,7 @@ class Reading {
   CondVar changed_;
   std::vector<ReadBytes> ready_ GUARDED_BY(mutex_);                        // by piece
   std::vector<std::unique_ptr<DirectBuffer>> buffers_ GUARDED_BY(mutex_);  // that no piece has
+  std::vector<bool> read_directly_ GUARDED_BY(mutex_);                     // by file
   size_t ahead_ GUARDED_BY(mutex_) = 0;  // pieces that are in memory, or were, or are being read
   size_t ahead_bytes_ GUARDED_BY(mutex_) = 0, done_bytes_ GUARDED_BY(mutex_) = 0;
   size_t reported_bytes_ GUARDED_BY(mutex_) = 0;

@@ -1,7 +1,9 @@
 #include "model/direct_file.h"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <string>
@@ -28,7 +30,6 @@ class DirectFileTest : public testing::Test {
  protected:
   void SetUp() override {
     std::ofstream(path_, std::ios::binary) << Content();
-    testing_support::DropFromPageCache(path_);
     if (!DirectFile::Open(Mapped())) GTEST_SKIP() << "no O_DIRECT here";
   }
   MappedFile Mapped() const { return *MappedFile::Open(path_); }
@@ -65,16 +66,32 @@ TEST_F(DirectFileTest, KnowsWhetherThePageCacheHasTheFile) {
   const MappedFile mapped = Mapped();
   const DirectFile file = *DirectFile::Open(mapped);
   mapped.DropPages(mapped.bytes());  // a page that is mapped stays
-  testing_support::DropFromPageCache(path_);
-  if (testing_support::CachedShare(path_) > 0) GTEST_SKIP() << "the page cache keeps the file";
+  if (!testing_support::DropFromPageCache(path_)) GTEST_SKIP() << "the page cache keeps the file";
   DirectBuffer buffer(kBytes);
   EXPECT_EQ(file.Read(0, kBytes, buffer).size(), kBytes);
   EXPECT_LT(testing_support::CachedShare(path_), .1) << "a read past the page cache fills it";
-  testing_support::DropFromPageCache(path_);
+  EXPECT_TRUE(testing_support::DropFromPageCache(path_));
   EXPECT_FALSE(file.IsCached(mapped));
   EXPECT_LT(testing_support::CachedShare(path_), .1) << "looks fill it";
   testing_support::ReadIntoPageCache(path_);
   EXPECT_TRUE(file.IsCached(mapped));
+}
+
+// Such a user learns nothing from mincore.
+TEST_F(DirectFileTest, KnowsItWithoutTheRightToWrite) {
+  if (geteuid() != 0) GTEST_SKIP() << "only root can be another user";
+  for (int i = 0; i < 40; ++i) std::ofstream(path_, std::ios::binary | std::ios::app) << Content();
+  const MappedFile mapped = Mapped();
+  const DirectFile file = *DirectFile::Open(mapped);
+  mapped.DropPages(mapped.bytes());
+  if (!testing_support::DropFromPageCache(path_)) GTEST_SKIP() << "the page cache keeps the file";
+  // 0: not cached, though IsResident says so of every page.
+  EXPECT_EXIT(
+      {
+        const bool other = ::seteuid(65534) == 0;
+        exit(!other || !mapped.IsResident(2'000'000) ? 1 : file.IsCached(mapped) ? 2 : 0);
+      },
+      testing::ExitedWithCode(0), "");
 }
 
 TEST_F(DirectFileTest, IsNotAnotherFileThanTheMappedOne) {

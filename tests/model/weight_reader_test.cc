@@ -187,9 +187,9 @@ TEST(WeightReader, ReadsPastThePageCacheWhatItDoesNotHave) {
       for (const size_t read_ahead : {size_t{1}, size_t{50'000}, kReadAheadBytes}) {
         const WeightFiles files = *WeightFiles::Open(dir.path());
         for (const MappedFile& file : files.files()) file.DropPages(file.bytes());  // a mapped page stays
-        testing_support::DropFromPageCache(a);
+        const bool dropped = testing_support::DropFromPageCache(a);
         testing_support::ReadIntoPageCache(b);
-        if (!DirectFile::Open(files.files()[0]) || testing_support::CachedShare(a) > 0)
+        if (!DirectFile::Open(files.files()[0]) || !dropped)
           GTEST_SKIP() << "no O_DIRECT here, or the page cache keeps the file";
         Seen seen(piece);
         const auto uncached = ReadWeights(files, threads, seen.Work(), read_ahead);
@@ -216,6 +216,30 @@ TEST(WeightReaderDeathTest, AFileThatWasCutIsNamed) {
         std::filesystem::resize_file(path, 5000);
         Seen seen(1000);
         (void)ReadWeights(files, 2, seen.Work());
+      },
+      testing::ExitedWithCode(7), "a.safetensors: was cut short while it was read");
+}
+
+// Reads past the page cache then end early, and the mapping is asked.
+TEST(WeightReaderDeathTest, AFileThatIsCutWhileItIsReadIsNamed) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  const testing_support::TempDir dir;
+  const auto path = dir.path() / "a.safetensors";
+  WriteFile(path, {{"a", std::string(400'000, 'x')}});
+  EXPECT_EXIT(
+      {
+        InstallTruncationGuard(7);
+        const WeightFiles files = *WeightFiles::Open(dir.path());
+        files.files()[0].DropPages(files.files()[0].bytes());
+        (void)testing_support::DropFromPageCache(path);
+        Seen seen(20'000);
+        WeightWork work = seen.Work();
+        const auto in_order = work.in_order;
+        work.in_order = [&](const WeightPiece& piece) {
+          in_order(piece);
+          if (piece.begin == 40'000) std::filesystem::resize_file(path, 5000);
+        };
+        (void)ReadWeights(files, 1, work, 1);
       },
       testing::ExitedWithCode(7), "a.safetensors: was cut short while it was read");
 }

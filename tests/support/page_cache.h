@@ -20,17 +20,6 @@ inline void ReadIntoPageCache(const std::filesystem::path& path) {
   std::ifstream(path, std::ios::binary).read(bytes.data(), static_cast<std::streamsize>(bytes.size()));
 }
 
-// Takes a file out of the page cache. The kernel keeps pages that are mapped, and a file system in memory has
-// no other place for them.
-inline void DropFromPageCache(const std::filesystem::path& path) {
-  ReadIntoPageCache(path);  // a page that is just being read stays
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return;
-  (void)::fsync(fd);  // a page that is not on the disk stays
-  (void)::posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
-  ::close(fd);
-}
-
 // Returns the share of the pages of a file that are in the page cache, or 1 where the kernel does not say.
 inline double CachedShare(const std::filesystem::path& path) {
   const size_t size = std::filesystem::file_size(path), page = static_cast<size_t>(::sysconf(_SC_PAGESIZE));
@@ -43,6 +32,20 @@ inline double CachedShare(const std::filesystem::path& path) {
   ::munmap(mapped, size);
   const auto cached = std::ranges::count_if(pages, [](unsigned char state) { return (state & 1) != 0; });
   return says ? static_cast<double>(cached) / static_cast<double>(pages.size()) : 1;
+}
+
+// Takes a file out of the page cache. Returns false where that does not work or cannot be seen: the kernel
+// keeps pages that are mapped, a file system in memory has no other place for them, and some never use the
+// page cache.
+inline bool DropFromPageCache(const std::filesystem::path& path) {
+  ReadIntoPageCache(path);  // a page that is just being read stays
+  if (CachedShare(path) < 1) return false;
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return false;
+  (void)::fsync(fd);  // a page that is not on the disk stays
+  (void)::posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+  ::close(fd);
+  return CachedShare(path) == 0;
 }
 
 }  // namespace prefixd::testing_support
