@@ -300,7 +300,7 @@ void CpuOperations::Multiply(const Matrix& w, const float* x, int rows, float* y
 
 const std::byte* CpuOperations::PackQuantRows(WeightFormat format, const float* x, int rows, int blocks) {
   // A packed row is shorter than the row.
-  const size_t bytes = static_cast<size_t>(blocks) * cpu::RowBlockBytes(QuantFormatOf(format));
+  const size_t bytes = static_cast<size_t>(blocks) * quant_ops_.row_block_bytes(format.kind(), rows);
   const size_t floats = static_cast<size_t>(rows) * bytes / sizeof(float);
   if (!reserved_) {
     const Status reserved = packed_rows_.Reserve(floats);

@@ -35,9 +35,9 @@ PREFIXD_INLINE void WriteTile(const QuantJob& job, const Outputs (&acc)[kVectors
 constexpr int kFewRows = 8 * kQuantTileRows;
 
 PREFIXD_INLINE size_t FirstRow(int group) { return static_cast<size_t>(group) * kQuantTileRows; }
-template <typename F>
+template <typename Run>
 PREFIXD_INLINE const std::byte* PackedGroup(const QuantJob& job, int group) {
-  return job.x + FirstRow(group) * static_cast<size_t>(job.blocks) * F::kRowBlockBytes;
+  return job.x + FirstRow(group) * static_cast<size_t>(job.blocks) * Run::kRowBlockBytes;
 }
 PREFIXD_INLINE const std::byte* PanelAt(const QuantJob& job, int panel) {
   return job.weights + static_cast<size_t>(panel) * job.panel_bytes;
@@ -62,7 +62,7 @@ void StoredTile(const QuantJob& job, int panel, int first, int group, bool first
   const std::byte* const codes = PanelAt(job, panel);
   const std::byte* w = codes + static_cast<size_t>(first) * 4 * kQuantLanes;
   const std::byte* head = codes + static_cast<size_t>(job.blocks) * F::kRunBytes;
-  const std::byte* x = PackedGroup<F>(job, group);
+  const std::byte* x = PackedGroup<StoredRun<F>>(job, group);
   Outputs acc[kVectors][kRows];
   for (int v = 0; v < kVectors; ++v)
     for (int r = 0; r < kRows; ++r) acc[v][r] = ZeroOutputs();
@@ -76,7 +76,7 @@ void StoredTile(const QuantJob& job, int panel, int first, int group, bool first
       }
       AddRun<kRows, kVectors>(acc, StoredRun<F>{w, head, run, first}, 0, x);
       w += F::kRunBytes;
-      x += kRows * F::kRowBlockBytes;
+      x += kRows * StoredRun<F>::kRowBlockBytes;
     }
   }
   WriteTile(job, acc, panel * kQuantPanel + first * kQuantLanes, FirstRow(group));

@@ -4,9 +4,12 @@
 #include "kernels/cpu/quant_avx2.h"
 #include "kernels/cpu/quant_ops.h"
 #include "kernels/numerics.h"
+#include "kernels/cpu/at_once.inl.h"
 #include "kernels/cpu/quant_runs.inl.h"
 #include "kernels/cpu/quant_sums.inl.h"
 #include "kernels/cpu/quant.inl.h"
+#include "kernels/cpu/quant_shorts.inl.h"
+#include "kernels/cpu/quant_many.inl.h"
 #include "kernels/cpu/quant_pack.inl.h"
 // clang-format on
 
@@ -14,9 +17,10 @@ namespace prefixd::cpu {
 
 const QuantOps& Avx2QuantOps() {
   static constexpr QuantOps kOps = {.tile_rows = avx2::kQuantTileRows,
-                                    .panels_together = 1,
-                                    .gemm = avx2::QuantGemm,
-                                    .pack_rows = avx2::QuantPackRows};
+                                    .panels_together = avx2::kSpanPanels,
+                                    .gemm = avx2::QuantGemmOfMany,
+                                    .pack_rows = avx2::QuantPackRows,
+                                    .row_block_bytes = avx2::QuantRowBlockBytes};
   return kOps;
 }
 

@@ -19,7 +19,8 @@ constexpr int kQuantLanes = 8;      // outputs of a vector
 constexpr int kQuantTileRows = 6;   // their sums of one vector take 12 of the 16 registers
 constexpr int kQuantInTile = 6;     // vectors of sums of a tile, at most
 constexpr int kSpanPanels = 1;      // panels that are unpacked together
-constexpr bool kUnsignedX = false;  // x is packed as it is, for all formats
+constexpr bool kUnsignedX = false;  // x is packed as it is
+constexpr bool kShortX = true;      // but as shorts for many rows and weights of 8 bits
 
 using Outputs = __m256;  // a number of each output
 
@@ -73,6 +74,9 @@ PREFIXD_INLINE Ints AddInts(Ints a, Ints b) { return _mm256_add_epi32(a, b); }
 PREFIXD_INLINE Ints SubInts(Ints a, Ints b) { return _mm256_sub_epi32(a, b); }
 // The sum of both products of 16 bits.
 PREFIXD_INLINE Ints SumOfShorts(Ints a, Ints b) { return _mm256_madd_epi16(a, b); }
+// The first and third of four signed bytes as shorts, and the second and fourth.
+PREFIXD_INLINE Ints EvenShorts(Ints a) { return _mm256_srai_epi16(_mm256_slli_epi16(a, 8), 8); }
+PREFIXD_INLINE Ints OddShorts(Ints a) { return _mm256_srai_epi16(a, 8); }
 PREFIXD_INLINE Ints TimesShorts(Ints a, int b) {
   return _mm256_mullo_epi16(a, _mm256_set1_epi16(static_cast<int16_t>(b)));
 }

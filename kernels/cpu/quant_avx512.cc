@@ -16,7 +16,8 @@ const QuantOps& Avx512QuantOps() {
   static constexpr QuantOps kOps = {.tile_rows = avx512::kQuantTileRows,
                                     .panels_together = 1,
                                     .gemm = avx512::QuantGemm,
-                                    .pack_rows = avx512::QuantPackRows};
+                                    .pack_rows = avx512::QuantPackRows,
+                                    .row_block_bytes = avx512::QuantRowBlockBytes};
   return kOps;
 }
 

@@ -91,7 +91,7 @@ PREFIXD_INLINE Ints ShortsOf(__m128i a, __m128i b, int /*vector*/) {
 
 #ifdef PREFIXD_VNNI
 
-constexpr bool kUnsignedX = true;
+constexpr bool kUnsignedX = true, kShortX = false;
 
 // A sum of 32 bits. dpbusd adds 4 products of unsigned and signed bytes to it, and does not saturate.
 constexpr int StepsOfPart(int /*largest*/) { return kQuantBlock / 4; }
@@ -131,7 +131,7 @@ struct Q8Sums {
 
 #else
 
-constexpr bool kUnsignedX = false;
+constexpr bool kUnsignedX = false, kShortX = false;
 
 // As for AVX2.
 constexpr int StepsOfPart(int largest) {

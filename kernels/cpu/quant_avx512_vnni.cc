@@ -9,6 +9,7 @@
 #include "kernels/cpu/quant_runs.inl.h"
 #include "kernels/cpu/quant_sums.inl.h"
 #include "kernels/cpu/quant.inl.h"
+#include "kernels/cpu/quant_unsigned.inl.h"
 #include "kernels/cpu/quant_many.inl.h"
 #include "kernels/cpu/quant_pack.inl.h"
 // clang-format on
@@ -19,7 +20,8 @@ const QuantOps& Avx512VnniQuantOps() {
   static constexpr QuantOps kOps = {.tile_rows = avx512_vnni::kQuantTileRows,
                                     .panels_together = avx512_vnni::kSpanPanels,
                                     .gemm = avx512_vnni::QuantGemmOfMany,
-                                    .pack_rows = avx512_vnni::QuantPackRows};
+                                    .pack_rows = avx512_vnni::QuantPackRows,
+                                    .row_block_bytes = avx512_vnni::QuantRowBlockBytes};
   return kOps;
 }
 

@@ -49,10 +49,11 @@ struct QuantJob {
   bool accumulate;  // add to y instead of overwriting it
 };
 
-// How many sums a run of a packed row of x has, of 4 bytes; and its bytes: scale, sums, integers.
+// How many sums a run of a packed row of x has, of 4 bytes.
 constexpr int SumsOfX(const QuantFormat& format) { return format.offset && format.by_half ? 2 : 1; }
-constexpr size_t RowBlockBytes(const QuantFormat& format) {
-  return size_t{4} * static_cast<size_t>(1 + SumsOfX(format)) + kQuantBlock;
+// The bytes of such a run: scale, sums, and integers of `integer_bytes` bytes.
+constexpr size_t RowBlockBytes(const QuantFormat& format, size_t integer_bytes) {
+  return size_t{4} * static_cast<size_t>(1 + SumsOfX(format)) + integer_bytes * kQuantBlock;
 }
 
 struct QuantOps {
@@ -62,10 +63,13 @@ struct QuantOps {
   void (*gemm)(const QuantJob& job, int first_panel, int end_panel, int first_group, int end_group);
   // Quantises x[count][blocks * 32] and packs it as one group of QuantJob::x, whose job has `rows` rows, for
   // weights of `kind`. For each run: [count] scales, [SumsOfX][count] sums, and the integers [8][count][4],
-  // to which an instruction set may add 128. The sums are the T of rule 9 as f32 if the kind has an offset,
-  // else those of each half as i16.
+  // to which an instruction set may add 128, or which it may have as i16: [8][2][count][2], the first and
+  // third of four before the second and fourth. The sums are the T of rule 9 as f32 if the kind has an
+  // offset, else those of each half as i16.
   void (*pack_rows)(WeightFormat::Kind kind, const float* x, int count, int rows, int blocks,
                     std::byte* packed);
+  // The bytes of a run of a row that pack_rows packs for such a job; fewer than those of its floats.
+  size_t (*row_block_bytes)(WeightFormat::Kind kind, int rows);
 };
 
 const QuantOps& Avx2QuantOps();

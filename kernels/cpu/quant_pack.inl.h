@@ -53,15 +53,32 @@ PREFIXD_INLINE HalfSums SumHalves(__m256i integers) {
            static_cast<int16_t>(_mm_cvtsi128_si32(_mm256_extracti128_si256(halves, 1)))}};
 }
 
+PREFIXD_INLINE bool PacksShorts(const QuantKind& of, int rows) {
+  return kShortX && rows > kFewRows && of.wide;
+}
+
+size_t QuantRowBlockBytes(WeightFormat::Kind kind, int rows) {
+  const QuantKind of = KindOf(kind);
+  return 4 * (1 + static_cast<size_t>(of.sums_of_x)) + (PacksShorts(of, rows) ? 2 : 1) * kQuantBlock;
+}
+
+// Writes the four-byte steps of a row, which are `apart` bytes apart.
+PREFIXD_INLINE void WriteSteps(__m256i steps, std::byte* to, size_t apart) {
+  alignas(32) std::byte bytes[kQuantBlock];
+  _mm256_store_si256(reinterpret_cast<__m256i*>(bytes), steps);
+  for (size_t s = 0; s < kQuantSteps; ++s) __builtin_memcpy(to + s * apart, bytes + 4 * s, 4);
+}
+
 void QuantPackRows(WeightFormat::Kind kind, const float* x, int count, int rows, int blocks,
                    std::byte* packed) {
   const QuantKind of = KindOf(kind);
-  const bool is_unsigned = kUnsignedX && (rows > kFewRows || of.wide);
+  const bool is_unsigned = kUnsignedX && (rows > kFewRows || of.wide), is_short = PacksShorts(of, rows);
   const __m256i sign_bits = _mm256_set1_epi8(is_unsigned ? -128 : 0);
   const size_t group = static_cast<size_t>(count), head = 4 * (1 + static_cast<size_t>(of.sums_of_x));
+  const size_t step = 4 * group, run = group * QuantRowBlockBytes(kind, rows);
   for (size_t r = 0; r < group; ++r) {
     std::byte* to = packed;
-    for (int b = 0; b < blocks; ++b, x += kQuantBlock, to += group * (head + kQuantBlock)) {
+    for (int b = 0; b < blocks; ++b, x += kQuantBlock, to += run) {
       const QuantizedX block = QuantizeOne(x);
       __builtin_memcpy(to + 4 * r, &block.scale, 4);
       const HalfSums sums = SumHalves(block.integers);
@@ -74,10 +91,14 @@ void QuantPackRows(WeightFormat::Kind kind, const float* x, int count, int rows,
       } else {
         __builtin_memcpy(to + 4 * (group + r), sums.of, 4);
       }
-      alignas(32) std::byte bytes[kQuantBlock];
-      _mm256_store_si256(reinterpret_cast<__m256i*>(bytes), _mm256_xor_si256(block.integers, sign_bits));
-      for (size_t s = 0; s < kQuantSteps; ++s)
-        __builtin_memcpy(to + head * group + 4 * (s * group + r), bytes + 4 * s, 4);
+      std::byte* const integers = to + head * group + 4 * r;
+      if (is_short) {
+        const __m256i even = _mm256_srai_epi16(_mm256_slli_epi16(block.integers, 8), 8);
+        WriteSteps(even, integers, 2 * step);
+        WriteSteps(_mm256_srai_epi16(block.integers, 8), integers + step, 2 * step);
+      } else {
+        WriteSteps(_mm256_xor_si256(block.integers, sign_bits), integers, step);
+      }
     }
   }
 }

@@ -14,6 +14,7 @@ constexpr int kQuantPanelVectors = kQuantPanel / kQuantLanes;
 // What the loops know of a format: constants, because they may call no function of QuantFormat (ops.h).
 template <WeightFormat::Kind kFormatKind>
 struct Format {
+  static constexpr WeightFormat::Kind kKind = kFormatKind;
   static constexpr QuantFormat kOf = QuantFormatOf(kFormatKind);
   static constexpr int kRuns = kOf.runs(), kZero = kOf.zero, kLargest = kOf.Largest();
   static constexpr int kFactorBits = kOf.factor_bits, kFactorZero = kOf.factor_zero;
@@ -26,7 +27,6 @@ struct Format {
   static constexpr int kParts = kByHalf && kFactorBits == 8 ? 2 : 1, kPartSteps = kQuantSteps / kParts;
   static constexpr bool kIntegerFactors = kByHalf && kParts == 1;
   static constexpr int kSumsOfX = cpu::SumsOfX(kOf);
-  static constexpr size_t kRowBlockBytes = cpu::RowBlockBytes(kOf);
   static constexpr bool kHasCodebook = kOf.codebook != nullptr;
   // Integers of 8 bits, with sums of their own (Q8Sums). All other codes are below 64, and not negative.
   static constexpr bool kWide = kLargest > 63;
@@ -134,6 +134,8 @@ PREFIXD_INLINE Outputs LoadOffset(const std::byte* head, int vector) {
 template <typename F>
 struct StoredRun {
   using Format = F;
+  // The bytes of an integer of x and of the weights, and those of a run of a packed row of x.
+  static constexpr size_t kIntegerBytes = 1, kRowBlockBytes = cpu::RowBlockBytes(F::kOf, kIntegerBytes);
   const std::byte* w;     // the codes of the run, from vector `first` on
   const std::byte* head;  // of its block
   int run, first;

@@ -57,7 +57,7 @@ struct SumsOf {
   using Type = std::conditional_t<Run::Format::kWide, WideSums<Run, kRows>, CodeSums<Run, kRows, kPart>>;
 };
 
-// Adds the products of the steps from kStep to kEnd.
+// Adds the products of the steps from kStep to kEnd, each of 4 bytes of a row of x.
 template <int kRows, int kVectors, int kStep, int kEnd, typename Run, typename Sums>
 PREFIXD_INLINE void AddSteps(Sums (&sums)[kVectors], const Run& run, int first,
                              const typename Run::Terms (&terms)[kVectors], const std::byte* x) {
@@ -87,8 +87,9 @@ PREFIXD_INLINE void AddPart(Outputs (&acc)[kVectors][kRows], const Run& run, int
     terms[v] = run.TermsAt(first + v);
     sums[v].Clear(terms[v]);
   }
-  AddSteps<kRows, kVectors, kPart * F::kPartSteps, (kPart + 1) * F::kPartSteps>(
-      sums, run, first, terms, x + 4 * kRows * (1 + F::kSumsOfX));
+  constexpr int kSteps = F::kPartSteps * static_cast<int>(Run::kIntegerBytes);
+  AddSteps<kRows, kVectors, kPart * kSteps, (kPart + 1) * kSteps>(sums, run, first, terms,
+                                                                  x + 4 * kRows * (1 + F::kSumsOfX));
   Outputs scales[kVectors];
 #pragma GCC unroll 2
   for (int v = 0; v < kVectors; ++v) scales[v] = run.Scale(first + v, kPart);

@@ -278,7 +278,7 @@ void CompareTable(const cpu::QuantOps& ops, Operations& ref, Prng& prng, WeightF
   const auto matrix = *QuantMatrix::Allocate(outputs, terms, format, arena);
   auto& packed = static_cast<QuantMatrix&>(*matrix);
   packed.WriteRows(0, {w.data(), format, outputs, terms});
-  const size_t row_bytes = static_cast<size_t>(blocks) * cpu::RowBlockBytes(QuantFormatOf(format));
+  const size_t row_bytes = static_cast<size_t>(blocks) * ops.row_block_bytes(format.kind(), rows);
   std::vector<std::byte> packed_x(row_bytes * static_cast<size_t>(rows));
   for (int first = 0; first < rows; first += ops.tile_rows) {
     ops.pack_rows(format.kind(), &x[static_cast<size_t>(first) * terms],
@@ -313,7 +313,8 @@ TEST_P(QuantTables, PartsAndManyRowsEqualRef) {
   const auto ref = MakeOperations("ref", 1);
   Prng prng(18);
   for (const WeightFormat format : kQuantised) {
-    for (const auto [rows, outputs, terms] : {std::array{8, 17, 1120}, std::array{13, 33, 1280}}) {
+    for (const auto [rows, outputs, terms] :
+         {std::array{8, 17, 1120}, std::array{13, 33, 1280}, std::array{55, 40, 1120}}) {
       CompareTable(GetParam().ops(), *ref, prng, format, rows, outputs, Fitting(format, terms));
       if (HasFatalFailure()) return;
     }
