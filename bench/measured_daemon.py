@@ -136,12 +136,13 @@ def run_part(document, parts, add_arguments):
     parser.add_argument("part", choices=parts)
     parser.add_argument("model")
     parser.add_argument("--program")
-    parser.add_argument("--dir", default=".")
+    parser.add_argument("--dir", default=ROOT / "build")
     parser.add_argument("--json")
     add_arguments(parser)
     options, options.more = parser.parse_known_args()
     rows = []
-    with tempfile.TemporaryDirectory(dir=options.dir, prefix="tiers-") as options.dir:
+    os.makedirs(options.dir, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=options.dir, prefix="bench-") as options.dir:
         options.log = os.path.join(options.dir, "log")
         options.program = options.program or parts[options.part].program
         machine = print_machine(options)
