@@ -103,16 +103,19 @@ void MultiplyMany(const QuantJob& job, int first_panel, int end_panel, int first
   }
 }
 
+using GemmOfMany = void (*)(const QuantJob&, int, int, int, int);
+template <typename F>
+PREFIXD_INLINE constexpr GemmOfMany ManyOfFormat() {
+  if constexpr (kUnpacks<F>)
+    return MultiplyMany<F>;
+  else
+    return QuantGemmOf<F::kKind>;
+}
+
 template <int... kIndices>
-PREFIXD_INLINE auto ManyOf(WeightFormat::Kind kind, std::integer_sequence<int, kIndices...>) {
-  constexpr auto kOf = []<typename F>(F) -> decltype(&MultiplyMany<F>) {
-    if constexpr (kUnpacks<F>)
-      return MultiplyMany<F>;
-    else
-      return QuantGemmOf<F::kKind>;
-  };
-  constexpr decltype(kOf(Format<WeightFormat::kQ8_0>())) kRows[] = {
-      kOf(Format<static_cast<WeightFormat::Kind>(WeightFormat::kQ8_0 + kIndices)>())...};
+PREFIXD_INLINE GemmOfMany ManyOf(WeightFormat::Kind kind, std::integer_sequence<int, kIndices...>) {
+  constexpr GemmOfMany kRows[] = {
+      ManyOfFormat<Format<static_cast<WeightFormat::Kind>(WeightFormat::kQ8_0 + kIndices)>>()...};
   return kRows[kind - WeightFormat::kQ8_0];
 }
 
