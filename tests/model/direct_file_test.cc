@@ -3,7 +3,6 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <string>
@@ -89,7 +88,7 @@ TEST_F(DirectFileTest, KnowsItWithoutTheRightToWrite) {
   EXPECT_EXIT(
       {
         const bool other = ::seteuid(65534) == 0;
-        exit(!other || !mapped.IsResident(2'000'000) ? 1 : file.IsCached(mapped) ? 2 : 0);
+        _exit(!other || !mapped.IsResident(2'000'000) ? 1 : file.IsCached(mapped) ? 2 : 0);
       },
       testing::ExitedWithCode(0), "");
 }
