@@ -107,6 +107,7 @@ struct QuantKind {
   void (*gemm)(const QuantJob& job, int first_panel, int end_panel, int first_group, int end_group);
   bool wide, offset;  // what pack_rows depends on
   int sums_of_x;
+  size_t row_block_bytes[2];  // with integers of one and of two bytes
 };
 template <typename Indices>
 struct QuantKinds;
@@ -114,9 +115,12 @@ template <int... kIndices>
 struct QuantKinds<std::integer_sequence<int, kIndices...>> {
   template <int kIndex>
   static constexpr auto kKind = static_cast<WeightFormat::Kind>(WeightFormat::kQ8_0 + kIndex);
-  static constexpr QuantKind kRows[] = {
-      QuantKind{QuantGemmOf<kKind<kIndices>>, Format<kKind<kIndices>>::kWide,
-                Format<kKind<kIndices>>::kOffset, Format<kKind<kIndices>>::kSumsOfX}...};
+  static constexpr QuantKind kRows[] = {QuantKind{QuantGemmOf<kKind<kIndices>>,
+                                                  Format<kKind<kIndices>>::kWide,
+                                                  Format<kKind<kIndices>>::kOffset,
+                                                  Format<kKind<kIndices>>::kSumsOfX,
+                                                  {cpu::RowBlockBytes(Format<kKind<kIndices>>::kOf, 1),
+                                                   cpu::RowBlockBytes(Format<kKind<kIndices>>::kOf, 2)}}...};
 };
 PREFIXD_INLINE QuantKind KindOf(WeightFormat::Kind kind) {
   constexpr int kCount = WeightFormat::kKinds - WeightFormat::kQ8_0;

@@ -59,7 +59,7 @@ PREFIXD_INLINE bool PacksShorts(const QuantKind& of, int rows) {
 
 size_t QuantRowBlockBytes(WeightFormat::Kind kind, int rows) {
   const QuantKind of = KindOf(kind);
-  return 4 * (1 + static_cast<size_t>(of.sums_of_x)) + (PacksShorts(of, rows) ? 2 : 1) * kQuantBlock;
+  return of.row_block_bytes[PacksShorts(of, rows) ? 1 : 0];
 }
 
 // Writes the four-byte steps of a row, which are `apart` bytes apart.
