@@ -20,19 +20,17 @@ namespace {
 // Of the device cache, a part is left for the first requests: so they evict nothing that was loaded.
 constexpr double kWarmShare = 0.75;
 
-Result<LoadedEngine> Load(const Options& options, const ServePlan& plan, const Clock* clock, bool draws,
-                          WarmStart* warm, ExitCode* code) {
+Result<LoadedEngine> Load(const Options& options, const ServePlan& plan, DescribedModel described,
+                          const Clock* clock, bool draws, WarmStart* warm, ExitCode* code) {
   LoadedEngine loaded;
   *code = kExitModelRefused;
   PREFIXD_ASSIGN_OR_RETURN(loaded.backend,
                            CreateBackend(plan.backend, plan.threads.count, plan.cuda, plan.numerics));
   const EngineLimits& limits = plan.limits;
   const LoadOptions load{.limits = StepLimitsFor(options, limits.step_tokens, limits.context),
-                         .chat_template = plan.chat_template,
-                         .weights = plan.model.weights,
                          .quantize = plan.quantize};
   PREFIXD_ASSIGN_OR_RETURN(loaded.model,
-                           LoadModel(options.model, *loaded.backend, load,
+                           LoadModel(std::move(described), *loaded.backend, load,
                                      ReportLoad(LoadPart::kWeights, plan.model.weight_bytes, draws, clock)));
   const KvLayout layout = loaded.model->runner->shape().Kv(limits.block_tokens, plan.kv_dtype);
   EngineOptions engine{
@@ -143,9 +141,9 @@ void LoadedEngine::Close() {
   tiers.reset();
 }
 
-Result<LoadedEngine> LoadEngine(const Options& options, const ServePlan& plan, const Clock* clock, bool draws,
-                                WarmStart* warm, ExitCode* code) {
-  Result<LoadedEngine> loaded = Load(options, plan, clock, draws, warm, code);
+Result<LoadedEngine> LoadEngine(const Options& options, const ServePlan& plan, DescribedModel described,
+                                const Clock* clock, bool draws, WarmStart* warm, ExitCode* code) {
+  Result<LoadedEngine> loaded = Load(options, plan, std::move(described), clock, draws, warm, code);
   if (loaded.ok()) return loaded;
   // Neither is for good: a service manager may try again.
   if (loaded.status().code() == Code::kUnavailable) *code = kExitFailed;

@@ -44,9 +44,10 @@ struct LoadedEngine {
   void Close();
 };
 
-// `draws` as in load_report.h. On an error *code is the exit code to use. Memory that a device lacks is
-// kResourceExhausted, with what each part of the plan needs. Where there is a warm start, `warm` runs it.
-Result<LoadedEngine> LoadEngine(const Options& options, const ServePlan& plan, const Clock* clock, bool draws,
-                                WarmStart* warm, ExitCode* code);
+// `described` is that of the plan. `draws` as in load_report.h. On an error *code is the exit code to use.
+// Memory that a device lacks is kResourceExhausted, with what each part of the plan needs. Where there is a
+// warm start, `warm` runs it.
+Result<LoadedEngine> LoadEngine(const Options& options, const ServePlan& plan, DescribedModel described,
+                                const Clock* clock, bool draws, WarmStart* warm, ExitCode* code);
 
 }  // namespace prefixd

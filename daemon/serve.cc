@@ -64,11 +64,23 @@ class EngineAdapter final : public EngineClient {
   Engine* const engine_;
 };
 
+// Of a start that cannot listen.
+ExitCode ExitCodeOf(const Status& status) {
+  return status.code() == Code::kInvalidArgument ? kExitUsage : kExitFailed;
+}
+
+// Says why the daemon does not start.
+ExitCode Refuse(const Status& why, ExitCode code) {
+  Log(LogLevel::kError, (code == kExitModelRefused ? "model refused: " : "") + why.message());
+  return code;
+}
+
 // The running daemon, from its plan to its exit code.
 class ServerProcess {
  public:
   ServerProcess(const Options& options, ServePlan plan, OptionsReader reader)
       : options_(options),
+        described_(std::move(plan.described)),
         plan_(std::move(plan)),
         config_(
             options, std::move(reader),
@@ -79,25 +91,16 @@ class ServerProcess {
 
   ExitCode Run(StopSignals& signals) {
     Result<HttpServerOptions> http = HttpOptionsFrom(options_, plan_.cors, router_);
-    if (http.ok()) http->tls = tls_;
-    if (!http.ok()) {
-      Log(LogLevel::kError, http.status().message());
-      return kExitUsage;
-    }
+    if (!http.ok()) return Refuse(http.status(), kExitUsage);
+    http->tls = tls_;
     Result<std::unique_ptr<HttpServer>> server = HttpServer::Start(
         std::move(http).value(),
         [this](std::shared_ptr<Exchange> exchange) { router_.Handle(std::move(exchange)); },
         [this](const HttpRequest& head) { return router_.WantsBody(head); });
-    if (!server.ok()) {
-      Log(LogLevel::kError, server.status().message());
-      return server.status().code() == Code::kInvalidArgument ? kExitUsage : kExitFailed;
-    }
+    if (!server.ok()) return Refuse(server.status(), ExitCodeOf(server.status()));
     server_ = std::move(server).value();
     Log(LogLevel::kInfo, "answering 503 until the model is loaded", {{"address", server_->url()}});
-    if (const Status admin = StartAdmin(); !admin.ok()) {
-      Log(LogLevel::kError, admin.message());
-      return admin.code() == Code::kInvalidArgument ? kExitUsage : kExitFailed;
-    }
+    if (const Status admin = StartAdmin(); !admin.ok()) return Refuse(admin, ExitCodeOf(admin));
     const ExitCode loaded = LoadUntilSignal(signals);
     if (loaded != kExitOk) return loaded;
     BeginServing();
@@ -198,7 +201,7 @@ class ServerProcess {
     ExitCode code = kExitOk;
     const bool draws = options_.log_format == "text" && isatty(STDERR_FILENO) == 1;
     std::future<Result<LoadedEngine>> load = std::async(std::launch::async, [this, draws, &code] {
-      return LoadEngine(options_, plan_, &clock_, draws, &warm_, &code);
+      return LoadEngine(options_, plan_, std::move(*described_), &clock_, draws, &warm_, &code);
     });
     while (load.wait_for(kTick) != std::future_status::ready) {
       // The service manager watches a relaunched process as the one that was ready before.
@@ -211,10 +214,7 @@ class ServerProcess {
       ExitNow(kExitOk);
     }
     Result<LoadedEngine> result = load.get();
-    if (!result.ok()) {
-      Log(LogLevel::kError, (code == kExitModelRefused ? "model refused: " : "") + result.status().message());
-      return code;
-    }
+    if (!result.ok()) return Refuse(result.status(), code);
     loaded_ = std::move(result).value();
     Log(LogLevel::kInfo, "model loaded",
         {{"seconds", clock_.NowSeconds() - begun},
@@ -456,6 +456,7 @@ class ServerProcess {
   }
 
   const Options& options_;
+  const std::unique_ptr<DescribedModel> described_;  // moved from once the model is loaded
   const ServePlan plan_;
   const SystemClock clock_;
   WarmStart warm_{&clock_, plan_.tiers.remote.warm_bytes > 0};
@@ -488,10 +489,7 @@ ExitCode Serve(const Options& options, const std::vector<std::string>& warnings,
   StopSignals signals;  // before the first thread
   ExitCode code = kExitOk;
   Result<ServePlan> plan = MakeServePlan(options, ReadMemoryState(), &code);
-  if (!plan.ok()) {
-    Log(LogLevel::kError, (code == kExitModelRefused ? "model refused: " : "") + plan.status().message());
-    return code;
-  }
+  if (!plan.ok()) return Refuse(plan.status(), code);
   LogPlan(options, *plan);
   return ServerProcess(options, std::move(plan).value(), std::move(reader)).Run(signals);
 }

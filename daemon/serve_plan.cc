@@ -217,8 +217,10 @@ Result<ServePlan> MakeServePlan(const Options& options, const MemoryState& memor
   }
   *code = kExitModelRefused;
   const WeightSource weights = options.load == "dummy" ? WeightSource::kDummy : WeightSource::kFiles;
-  PREFIXD_ASSIGN_OR_RETURN(
-      plan.model, SummarizeModel(options.model, plan.chat_template, **backend, weights, plan.quantize));
+  PREFIXD_ASSIGN_OR_RETURN(DescribedModel described,
+                           DescribeModel(options.model, plan.chat_template, weights));
+  PREFIXD_ASSIGN_OR_RETURN(plan.model, SummarizeModel(described, **backend, plan.quantize));
+  plan.described = std::make_unique<DescribedModel>(std::move(described));
   if (plan.backend != "cuda" && std::ranges::count(plan.model.formats, WeightFormat::kBF16) > 0)
     plan.bf16_products = DescribeBf16Products(plan.backend, plan.numerics, ListBackends());
   // Limits that were for the device may not fit the host.

@@ -37,6 +37,7 @@ struct ServePlan {
   CorsPolicy cors;
   std::string chat_template;  // its text; empty: the model's own
   ModelSummary model;
+  std::unique_ptr<DescribedModel> described;  // the same model, which LoadEngine goes on with
   std::string served_name;
   std::string backend;  // resolved: "auto" is replaced by the name of the fastest backend
   CudaOptions cuda;

@@ -66,7 +66,7 @@ void MarkControlTokens(const ChatTemplate& chat, Tokenizer* tokenizer) {
 // Refuses a tokenizer.json with more tokens than the model has embeddings. Fewer are usual, because
 // embeddings are padded. Tokens of the other files may have no embedding, such as a padding token that was
 // added and never trained: the engine refuses a prompt with them.
-Status CheckVocabulary(int own_vocab_size, LoadedModel* model) {
+Status CheckVocabulary(int own_vocab_size, DescribedModel* model) {
   const int vocab = model->config.vocab;
   const auto text = [&](TokenId id) {
     return "token " + QuoteJson(bj::value(model->tokenizer->TokenText(id).value_or(""))) + " has the id " +
@@ -100,48 +100,48 @@ void WarnOfIgnored(const std::vector<IgnoredId>& ignored, int vocab) {
 // several times the memory of the tokenizer.
 void TrimHeap() { ::malloc_trim(0); }
 
-// Loads everything except the weights, which LoadModel reads and SummarizeModel only checks.
-Result<std::unique_ptr<LoadedModel>> LoadDescription(const fs::path& path, std::string_view chat_template,
-                                                     WeightSource weights) {
+Result<DescribedModel> DescribeFolder(const fs::path& path, std::string_view chat_template,
+                                      WeightSource weights) {
   PREFIXD_ASSIGN_OR_RETURN(ModelDescription found, DescribeModelFiles(path, chat_template, weights));
-  auto model = std::make_unique<LoadedModel>();
-  model->eos = found.AllEnds();
-  model->bos = found.Bos();
-  model->served_name = std::move(found.served_name);
-  model->config = std::move(found.config);
-  model->generation = found.generation;
+  DescribedModel model;
+  model.path = path;
+  model.weights = weights;
+  model.eos = found.AllEnds();
+  model.bos = found.Bos();
+  model.served_name = std::move(found.served_name);
+  model.config = std::move(found.config);
+  model.generation = found.generation;
   TokenizerFiles& files = found.files;
-  model->special_tokens = {std::string(TextOf(files.named, "bos_token")),
-                           std::string(TextOf(files.named, "eos_token"))};
-  PREFIXD_ASSIGN_OR_RETURN(model->chat_template, LoadTemplate(files.chat_template, files.named));
-  model->chat_template_place = files.chat_template.place;
-  model->tokenizer = std::move(files.tokenizer);
-  model->byte_tokenizer = files.made_of_bytes;
-  if (model->chat_template) MarkControlTokens(*model->chat_template, model->tokenizer.get());
-  model->named_tokens = std::move(files.named);
-  model->contradictions = std::move(files.contradictions);
-  PREFIXD_RETURN_IF_ERROR(CheckVocabulary(files.own_vocab_size, model.get()));
-  WarnOfIgnored(found.ignored, model->config.vocab);
+  model.special_tokens = {std::string(TextOf(files.named, "bos_token")),
+                          std::string(TextOf(files.named, "eos_token"))};
+  PREFIXD_ASSIGN_OR_RETURN(model.chat_template, LoadTemplate(files.chat_template, files.named));
+  model.chat_template_place = files.chat_template.place;
+  model.tokenizer = std::move(files.tokenizer);
+  model.byte_tokenizer = files.made_of_bytes;
+  if (model.chat_template) MarkControlTokens(*model.chat_template, model.tokenizer.get());
+  model.named_tokens = std::move(files.named);
+  model.contradictions = std::move(files.contradictions);
+  PREFIXD_RETURN_IF_ERROR(CheckVocabulary(files.own_vocab_size, &model));
+  WarnOfIgnored(found.ignored, model.config.vocab);
   TrimHeap();
   return model;
 }
 
-Result<LoadedPlan> LoadWeights(const fs::path& folder, const ModelConfig& config, const LoadOptions& options,
-                               Backend& backend, int context, const LoadProgress& progress) {
-  if (options.weights == WeightSource::kDummy)
-    return LoadDummyPlan(config, backend, context, progress, options.quantize);
-  PREFIXD_ASSIGN_OR_RETURN(const WeightFiles files, Remedied(WeightFiles::Open(folder)));
-  return LoadPlan(config, files, backend, context, progress, options.quantize);
+Result<LoadedPlan> LoadWeights(const DescribedModel& model, const LoadOptions& options, Backend& backend,
+                               int context, const LoadProgress& progress) {
+  if (model.weights == WeightSource::kDummy)
+    return LoadDummyPlan(model.config, backend, context, progress, options.quantize);
+  PREFIXD_ASSIGN_OR_RETURN(const WeightFiles files, Remedied(WeightFiles::Open(model.path)));
+  return LoadPlan(model.config, files, backend, context, progress, options.quantize);
 }
 
-Result<std::unique_ptr<LoadedModel>> LoadFolder(const fs::path& folder, Backend& backend,
+Result<std::unique_ptr<LoadedModel>> LoadFolder(DescribedModel described, Backend& backend,
                                                 const LoadOptions& options, const LoadProgress& progress) {
-  PREFIXD_ASSIGN_OR_RETURN(std::unique_ptr<LoadedModel> model,
-                           LoadDescription(folder, options.chat_template, options.weights));
+  auto model = std::make_unique<LoadedModel>(std::move(described));
   StepLimits limits = options.limits;
   if (limits.context == 0) limits.context = model->config.max_positions;
   PREFIXD_ASSIGN_OR_RETURN(LoadedPlan loaded,
-                           LoadWeights(folder, model->config, options, backend, limits.context, progress));
+                           LoadWeights(*model, options, backend, limits.context, progress));
   model->quantization = options.quantize;
   model->weights_hash = loaded.weights_hash;
   model->weight_bytes = loaded.plan.weights.bytes;
@@ -150,7 +150,7 @@ Result<std::unique_ptr<LoadedModel>> LoadFolder(const fs::path& folder, Backend&
   return model;
 }
 
-TokenizerSummary SummarizeTokenizer(const LoadedModel& model) {
+TokenizerSummary SummarizeTokenizer(const DescribedModel& model) {
   const Tokenizer& tokenizer = *model.tokenizer;
   TokenizerSummary summary{
       model.byte_tokenizer ? "one token for each byte (no tokenizer.json)" : std::string(tokenizer.kind()),
@@ -192,24 +192,22 @@ void SummarizeDummies(const Backend& backend, ModelSummary* summary) {
   summary->bytes_of_dtypes = {{std::string(SafetensorsName(dtype)), summary->weight_bytes}};
 }
 
-Result<ModelSummary> SummarizeFolder(const fs::path& folder, std::string_view chat_template,
-                                     const Backend& backend, WeightSource weights, Quantization quantize) {
-  PREFIXD_ASSIGN_OR_RETURN(const std::unique_ptr<LoadedModel> model,
-                           LoadDescription(folder, chat_template, weights));
+Result<ModelSummary> SummarizeFolder(const DescribedModel& model, const Backend& backend,
+                                     Quantization quantize) {
   ModelSummary summary;
-  summary.served_name = model->served_name;
-  summary.config = model->config;
-  summary.parameters = ParameterCount(model->config);
-  summary.weights = weights;
+  summary.served_name = model.served_name;
+  summary.config = model.config;
+  summary.parameters = ParameterCount(model.config);
+  summary.weights = model.weights;
   summary.quantization = quantize;
-  if (weights == WeightSource::kDummy)
+  if (model.weights == WeightSource::kDummy)
     SummarizeDummies(backend, &summary);
   else
-    PREFIXD_RETURN_IF_ERROR(SummarizeFiles(folder, backend, &summary));
-  summary.tokenizer = SummarizeTokenizer(*model);
-  if (model->chat_template != nullptr) {
-    summary.chat_template = {model->chat_template_place, model->chat_template->caps(), {}};
-    for (const ChatTemplate::Rewrite& rewrite : model->chat_template->rewrites())
+    PREFIXD_RETURN_IF_ERROR(SummarizeFiles(model.path, backend, &summary));
+  summary.tokenizer = SummarizeTokenizer(model);
+  if (model.chat_template != nullptr) {
+    summary.chat_template = {model.chat_template_place, model.chat_template->caps(), {}};
+    for (const ChatTemplate::Rewrite& rewrite : model.chat_template->rewrites())
       summary.chat_template->rewrites.push_back(rewrite.Describe());
   }
   return summary;
@@ -226,11 +224,19 @@ void WarnOfRewrites(const ChatTemplate& chat_template, const std::string& place)
 
 }  // namespace
 
-Result<std::unique_ptr<LoadedModel>> LoadModel(const fs::path& path, Backend& backend,
-                                               const LoadOptions& options, const LoadProgress& progress) {
+Result<DescribedModel> DescribeModel(const fs::path& path, std::string_view chat_template,
+                                     WeightSource weights) {
   PREFIXD_ASSIGN_OR_RETURN(const fs::path folder, FindModel(path));
-  Result<std::unique_ptr<LoadedModel>> model = LoadFolder(folder, backend, options, progress);
+  Result<DescribedModel> model = DescribeFolder(folder, chat_template, weights);
   if (!model.ok()) return InModel(folder, model.status());
+  return model;
+}
+
+Result<std::unique_ptr<LoadedModel>> LoadModel(DescribedModel described, Backend& backend,
+                                               const LoadOptions& options, const LoadProgress& progress) {
+  const fs::path path = described.path;
+  Result<std::unique_ptr<LoadedModel>> model = LoadFolder(std::move(described), backend, options, progress);
+  if (!model.ok()) return InModel(path, model.status());
   for (const std::string& contradiction : (*model)->contradictions)
     Log(LogLevel::kWarning, "files of the tokenizer differ", {{"what", contradiction}});
   if ((*model)->chat_template != nullptr)
@@ -250,12 +256,10 @@ ModelIdentity IdentityOf(const LoadedModel& model, const Backend& backend, const
   return identity;
 }
 
-Result<ModelSummary> SummarizeModel(const fs::path& path, std::string_view chat_template,
-                                    const Backend& backend, WeightSource weights, Quantization quantize) {
-  PREFIXD_ASSIGN_OR_RETURN(const fs::path folder, FindModel(path));
-  Result<ModelSummary> summary = SummarizeFolder(folder, chat_template, backend, weights, quantize);
-  TrimHeap();
-  if (!summary.ok()) return InModel(folder, summary.status());
+Result<ModelSummary> SummarizeModel(const DescribedModel& model, const Backend& backend,
+                                    Quantization quantize) {
+  Result<ModelSummary> summary = SummarizeFolder(model, backend, quantize);
+  if (!summary.ok()) return InModel(model.path, summary.status());
   return summary;
 }
 

@@ -1,5 +1,7 @@
-// LoadedModel: everything that the daemon needs from a Hugging Face folder: the runner, the tokenizer,
-// the chat template, the end tokens and the sampling defaults.
+// LoadedModel: everything that the daemon needs from a Hugging Face folder or a GGUF file: the runner, the
+// tokenizer, the chat template, the end tokens and the sampling defaults.
+//
+//   path -> DescribeModel -> DescribedModel -> SummarizeModel, LoadModel -> LoadedModel
 //
 // One thread loads a model. After that any thread may read the tokenizer, the chat template and the plain
 // values; the runner belongs to the engine thread.
@@ -32,15 +34,10 @@ struct SpecialTokens {
   std::string bos, eos;
 };
 
-struct LoadOptions {
-  StepLimits limits;  // context 0 means the model's max_position_embeddings
-  // Text of a template that replaces the folder's template; empty: use the folder's.
-  std::string chat_template;
+// A model without its weights.
+struct DescribedModel {
+  std::filesystem::path path;  // as FindModel returns it
   WeightSource weights = WeightSource::kFiles;
-  Quantization quantize;
-};
-
-struct LoadedModel {
   std::string served_name;  // the name of the folder
   ModelConfig config;
   GenerationDefaults generation;
@@ -53,18 +50,31 @@ struct LoadedModel {
   bool byte_tokenizer = false;  // it has a token for each byte, because the folder has no tokenizer.json
   std::unique_ptr<ChatTemplate> chat_template;  // null when the folder has none
   std::string chat_template_place;              // its source, as "chat_template.jinja"
+};
+
+struct LoadOptions {
+  StepLimits limits;  // context 0 means the model's max_position_embeddings
+  Quantization quantize;
+};
+
+struct LoadedModel : DescribedModel {
   BlockKey weights_hash;
   Quantization quantization;
-  size_t weight_bytes = 0;  // of backend memory
+  size_t weight_bytes = 0;                            // of backend memory
   std::vector<std::filesystem::path> uncached_files;  // of LoadedPlan
   std::unique_ptr<ModelRunner> runner;
 };
 
-// Loads the model of a folder. `backend` must outlive the model. `progress` may be empty. Every error message
-// names the folder, the file and the remedy. kNotFound: the folder or a file does not exist. kUnsupported:
-// prefixd does not support the model, weight format, tokenizer or template. kCorrupt, kInvalidArgument: files
-// contradict themselves or each other. kResourceExhausted: not enough memory.
-Result<std::unique_ptr<LoadedModel>> LoadModel(const std::filesystem::path& path, Backend& backend,
+// Reads all of a model except its weights. A `chat_template` that is not empty is the text of the one to use
+// instead of the model's. Every error message names the folder, the file and the remedy. kNotFound: the
+// folder or a file does not exist. kUnsupported: prefixd does not support the model, weight format, tokenizer
+// or template. kCorrupt, kInvalidArgument: files contradict themselves or each other.
+Result<DescribedModel> DescribeModel(const std::filesystem::path& path, std::string_view chat_template,
+                                     WeightSource weights = WeightSource::kFiles);
+
+// Loads the weights of a model. `backend` must outlive it. `progress` may be empty. The errors are those of
+// DescribeModel, and kResourceExhausted: not enough memory.
+Result<std::unique_ptr<LoadedModel>> LoadModel(DescribedModel described, Backend& backend,
                                                const LoadOptions& options, const LoadProgress& progress);
 
 // Returns the identity of the KV that this backend computes with this model in this layout.
@@ -101,10 +111,8 @@ struct ModelSummary {
   std::optional<TemplateSummary> chat_template;
 };
 
-// Summarizes the model of a folder, with its sizes in the memory of `backend`. The errors are those of
-// LoadModel except kResourceExhausted.
-Result<ModelSummary> SummarizeModel(const std::filesystem::path& path, std::string_view chat_template,
-                                    const Backend& backend, WeightSource weights = WeightSource::kFiles,
+// Summarizes a model, with its sizes in the memory of `backend`. The errors are those of DescribeModel.
+Result<ModelSummary> SummarizeModel(const DescribedModel& model, const Backend& backend,
                                     Quantization quantize = {});
 
 }  // namespace prefixd

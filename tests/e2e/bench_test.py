@@ -159,13 +159,13 @@ def test_load_starts_the_daemon_cold_and_warm(tmp_path, gguf):
         model = tmp_path / "model.gguf"
         assert run("convert", MODEL, model, "--type", "q8_0").returncode == 0
     done = subprocess.run([ROOT / "bench/load", "start", model, "--dir", tmp_path, "--json", path, "--runs",
-                           "1"], capture_output=True, text=True, timeout=PATIENCE)
+                           "1", "--idle", "0"], capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("machine: ")
     rows = {row["name"]: row for row in json.loads(path.read_text())["results"]}
     files = model if gguf else MODEL / "model.safetensors"
     assert rows["memory"]["MiB"] * 2**20 == files.stat().st_size and rows["memory"]["value"] > 0
-    for name in ("cold", "warm"):
+    for name in ("cold_later", "cold", "warm"):
         row = rows[name]
         assert row["value"] > 0 and row["cpu"] > 0 and row["peak_MiB"] > row["anonymous_MiB"] > 0
         assert ("over_direct" in row) == ("direct" in rows)

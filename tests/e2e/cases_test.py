@@ -207,6 +207,13 @@ def test_keys_that_change_nothing_are_accepted(golden, name, where, changes, war
     assert warning in done.stderr and ("warning" in done.stderr) == bool(warning), done.stderr
 
 
+def test_a_start_reads_the_files_beside_the_weights_once(golden):
+    folder = golden("llama-gqa")
+    edit(folder / "generation_config.json", eos_token_id=999999)
+    with Daemon(model=folder) as daemon:
+        assert sum("generation_config.json: eos_token_id" in line for line in daemon.log) == 1
+
+
 REFUSED = [
     ("llama-gqa", {
         "model_type": "mixtral"

@@ -10,6 +10,7 @@
 
 #include "engine/loaded_model.h"
 #include "kernels/registry.h"
+#include "tests/support/load_at.h"
 #include "tests/support/shared_data.h"
 #include "tests/support/temp_dir.h"
 #include "tests/support/tiny_model.h"
@@ -65,7 +66,7 @@ class ControlTokensTest : public ::testing::Test {
                                                                               {"post_processor", nullptr},
                                                                               {"decoder", byte_level},
                                                                               {"model", model}});
-    auto loaded = LoadModel(folder_, *backend_, {{128, 8, 8}, chat_template}, {});
+    auto loaded = testing_support::LoadAt(folder_, *backend_, chat_template);
     ASSERT_TRUE(loaded.ok()) << loaded.status().message();
     model_ = *std::move(loaded);
   }

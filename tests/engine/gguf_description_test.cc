@@ -11,6 +11,7 @@
 #include "engine/loaded_model.h"
 #include "kernels/registry.h"
 #include "tests/support/gguf_writer.h"
+#include "tests/support/load_at.h"
 #include "tests/support/shared_data.h"
 #include "tests/support/temp_dir.h"
 #include "text/tokenizer/gguf_vocabulary.h"
@@ -168,11 +169,11 @@ class GgufModelFile : public ::testing::Test {
     return path;
   }
   Result<std::unique_ptr<LoadedModel>> Load(const GgufWriter& file) {
-    return LoadModel(Write(file), *backend_, {{128, 8, 8}, ""}, {});
+    return testing_support::LoadAt(Write(file), *backend_);
   }
   std::string Refusal(const GgufWriter& file) {
     const std::string message = Load(file).status().message();
-    EXPECT_EQ(SummarizeModel(Write(file), "", *backend_).status().message(), message);
+    EXPECT_EQ(testing_support::SummarizeAt(Write(file), *backend_).status().message(), message);
     return message;
   }
   TempDir dir_;
@@ -196,7 +197,8 @@ TEST_F(GgufModelFile, LoadsWithTokenizerTemplateAndEnds) {
 }
 
 TEST_F(GgufModelFile, IsSummarized) {
-  const auto summary = SummarizeModel(Write(TinyFile()), "{{ messages[0].content }}", *backend_);
+  const auto summary =
+      testing_support::SummarizeAt(Write(TinyFile()), *backend_, "{{ messages[0].content }}");
   ASSERT_TRUE(summary.ok()) << summary.status().ToString();
   EXPECT_EQ(summary->chat_template->place, "the chat template given");
   EXPECT_EQ(summary->parameters, 8 * 32 + 7 * 32 * 32 + 3 * 32);

@@ -9,6 +9,7 @@
 
 #include "kernels/registry.h"
 #include "tests/kernels/forwarding_backend.h"
+#include "tests/support/load_at.h"
 #include "tests/support/temp_dir.h"
 #include "tests/support/tiny_model.h"
 
@@ -19,6 +20,9 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Pair;
+using testing_support::kSmallSteps;
+using testing_support::LoadAt;
+using testing_support::SummarizeAt;
 using testing_support::TempDir;
 
 // Byte-level tokens for a few letters, and two special tokens.
@@ -49,11 +53,10 @@ class LoadedModelTest : public ::testing::Test {
     std::ofstream(folder_ / name, std::ios::binary | std::ios::trunc) << text;
   }
   Result<std::unique_ptr<LoadedModel>> Load(const std::string& chat_template = "") {
-    return LoadModel(folder_, *backend_, {{128, 8, 8}, chat_template}, {});
+    return LoadAt(folder_, *backend_, chat_template);
   }
   void ExpectRefused(const std::filesystem::path& path, Code code, const std::string& part) {
-    for (const Status& status : {LoadModel(path, *backend_, {{128, 8, 8}, ""}, {}).status(),
-                                 SummarizeModel(path, "", *backend_).status()}) {
+    for (const Status& status : {LoadAt(path, *backend_).status(), SummarizeAt(path, *backend_).status()}) {
       EXPECT_EQ(status.code(), code) << status.message();
       EXPECT_THAT(status.message(), HasSubstr(part));
     }
@@ -155,7 +158,7 @@ TEST_F(LoadedModelTest, FilesThatMakeNoSenseAreNamed) {
 }
 
 TEST_F(LoadedModelTest, TheSummaryReadsNoWeights) {
-  const auto summary = *SummarizeModel(folder_ / ".", "", *backend_);
+  const auto summary = *SummarizeAt(folder_ / ".", *backend_);
   EXPECT_EQ(summary.served_name, "tiny-llama");
   const int64_t layer = 2 * 32 + 32 * (32 + 2 * 16) + 32 * 32 + 3 * 32 * 48;
   EXPECT_EQ(summary.parameters, 64 * 32 + 32 + 2 * layer);
@@ -166,26 +169,25 @@ TEST_F(LoadedModelTest, TheSummaryReadsNoWeights) {
   EXPECT_EQ(summary.tokenizer.kind, "byte-level BPE");
   EXPECT_EQ(summary.tokenizer.vocab_size, 8);
   EXPECT_FALSE(summary.chat_template.has_value());
-  const auto with_template = *SummarizeModel(folder_, "{{ messages[0].content }}", *backend_);
+  const auto with_template = *SummarizeAt(folder_, *backend_, "{{ messages[0].content }}");
   EXPECT_EQ(with_template.chat_template->place, "the chat template given");
   EXPECT_FALSE(with_template.chat_template->caps.supports_tools);
 }
 
 TEST_F(LoadedModelTest, DummyWeightsNeedTheConfigurationAlone) {
-  const LoadOptions options{{128, 8, 8}, "", WeightSource::kDummy};
   const auto print = [this](const LoadedModel& model) {
     return Fingerprint(IdentityOf(model, *backend_, model.runner->shape().Kv(16, DType::kF32)));
   };
   const auto real = *Load();
   std::filesystem::remove(folder_ / "model.safetensors");
-  const auto dummy = *LoadModel(folder_, *backend_, options, {});
+  const auto dummy = *LoadAt(folder_, *backend_, "", WeightSource::kDummy);
   EXPECT_THAT(*dummy->tokenizer->Encode("abc", {}), ElementsAre(5, 2)) << "the folder has one";
   EXPECT_FALSE(dummy->byte_tokenizer);
   EXPECT_EQ(dummy->weight_bytes, real->weight_bytes);
   EXPECT_NE(print(*dummy), print(*real));
-  EXPECT_EQ(print(*dummy), print(**LoadModel(folder_, *backend_, options, {})));
+  EXPECT_EQ(print(*dummy), print(**LoadAt(folder_, *backend_, "", WeightSource::kDummy)));
 
-  const auto summary = *SummarizeModel(folder_, "", *backend_, WeightSource::kDummy);
+  const auto summary = *SummarizeAt(folder_, *backend_, "", WeightSource::kDummy);
   EXPECT_EQ(summary.weights, WeightSource::kDummy);
   EXPECT_EQ(summary.weight_bytes, 4u * static_cast<uint64_t>(summary.parameters));
   EXPECT_THAT(summary.bytes_of_dtypes, ElementsAre(Pair("F32", summary.weight_bytes)));
@@ -194,10 +196,9 @@ TEST_F(LoadedModelTest, DummyWeightsNeedTheConfigurationAlone) {
 }
 
 TEST_F(LoadedModelTest, DummyWeightsWithoutATokenizerTakeBytes) {
-  const LoadOptions options{{128, 8, 8}, "", WeightSource::kDummy};
   std::filesystem::remove(folder_ / "tokenizer.json");
-  for (const Status& status : {LoadModel(folder_, *backend_, options, {}).status(),
-                               SummarizeModel(folder_, "", *backend_, WeightSource::kDummy).status()}) {
+  for (const Status& status : {LoadAt(folder_, *backend_, "", WeightSource::kDummy).status(),
+                               SummarizeAt(folder_, *backend_, "", WeightSource::kDummy).status()}) {
     EXPECT_EQ(status.code(), Code::kUnsupported);
     EXPECT_THAT(status.message(), HasSubstr("has no tokenizer.json"));
     EXPECT_THAT(status.message(), HasSubstr("vocab_size is 256 or more, but it is 64"));
@@ -207,13 +208,13 @@ TEST_F(LoadedModelTest, DummyWeightsWithoutATokenizerTakeBytes) {
   // The tokens of another tokenizer; its template counts.
   Write("tokenizer_config.json", R"({"bos_token": "<s>", "add_bos_token": true, "chat_template": "hi",
         "added_tokens_decoder": {"0": {"content": "<s>", "special": true}}})");
-  const auto model = *LoadModel(folder_, *backend_, options, {});
+  const auto model = *LoadAt(folder_, *backend_, "", WeightSource::kDummy);
   EXPECT_TRUE(model->byte_tokenizer);
   EXPECT_THAT(*model->tokenizer->Encode("<s>", {}), ElementsAre('<', 's', '>'));
   EXPECT_EQ(model->bos, std::nullopt);
   EXPECT_THAT(model->contradictions, IsEmpty());
   EXPECT_EQ(Rendered(*model), "hi");
-  EXPECT_EQ(SummarizeModel(folder_, "", *backend_, WeightSource::kDummy)->tokenizer.kind,
+  EXPECT_EQ(SummarizeAt(folder_, *backend_, "", WeightSource::kDummy)->tokenizer.kind,
             "one token for each byte (no tokenizer.json)");
 }
 
@@ -252,12 +253,11 @@ TEST_F(LoadedModelTest, TheIdentityTellsQuantisedFormsApart) {
   const auto hash = (*Load())->weights_hash;
   for (const Quantization quantize :
        {Quantization(), Quantization(WeightFormat::kQ8_0), Quantization(WeightFormat::kQ4_0)}) {
-    const LoadOptions options{.limits = {128, 8, 8}, .chat_template = "", .quantize = quantize};
-    const auto model = *LoadModel(folder_, *backend_, options, {});
+    const auto model = *LoadAt(folder_, *backend_, "", WeightSource::kFiles, {kSmallSteps, quantize});
     EXPECT_EQ(model->weights_hash, hash);
     const KvLayout layout = model->runner->shape().Kv(16, DType::kF16);
     seen.insert(ToHex(Fingerprint(IdentityOf(*model, *backend_, layout))));
-    const auto summary = *SummarizeModel(folder_, "", *backend_, WeightSource::kFiles, quantize);
+    const auto summary = *SummarizeAt(folder_, *backend_, "", WeightSource::kFiles, quantize);
     EXPECT_EQ(summary.packed_bytes + 128 * summary.packed_bytes_per_position, model->weight_bytes);
     EXPECT_EQ(summary.formats.front(), quantize.value_or(DType::kF32));
   }

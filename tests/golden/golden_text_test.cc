@@ -5,6 +5,7 @@
 #include "engine/loaded_model.h"
 #include "kernels/registry.h"
 #include "tests/golden/golden_case.h"
+#include "tests/support/load_at.h"
 #include "tests/support/sequence_runner.h"
 #include "tests/support/shared_data.h"
 
@@ -24,7 +25,8 @@ TEST(GoldenFolders, FromMessagesToTokens) {
   for (const auto& folder : GoldenFolders(SharedDir() / "golden")) {
     const GoldenCase golden = ReadGoldenCase(folder);
     const auto backend = *CreateBackend("auto", 2, {}, numerics::Version::kCpu1);
-    const auto model = LoadModel(golden.folder, *backend, {{kContext, kContext, kContext}, ""}, {});
+    const auto model =
+        LoadAt(golden.folder, *backend, "", WeightSource::kFiles, {{kContext, kContext, kContext}, {}});
     ASSERT_TRUE(model.ok()) << golden.name << ": " << model.status().message();
     const Tokenizer& tokenizer = *(*model)->tokenizer;
     const GoldenPrompt& text = golden.prompts[3];
