@@ -388,6 +388,8 @@ int Main(int argc, char** argv) {
        {"--weights", "FORMAT", "bf16", "f32, f16, bf16, or a type of GGUF: q8_0, q4_0, q4_1 .."},
        {"--threads", "N", "0", "compute threads; 0: one per CPU"},
        {"--tokens", "N", "512", "tokens of a prefill"},
+       {"--outputs", "N", "4096", "of the matrix of products"},
+       {"--terms", "N", "2048", "of the sums of products"},
        {"--runs", "N", "7", "timed runs of a prefill"},
        {"--part", "NAME", "all",
         "passes, products (one matrix), heads, attention (by KV dtype), copy or all"},
@@ -395,6 +397,8 @@ int Main(int argc, char** argv) {
   arguments.ParseOrExit(argc, argv);
   const int threads = static_cast<int>(arguments.IntegerOrExit("--threads", 0, 1024));
   const int tokens = static_cast<int>(arguments.IntegerOrExit("--tokens", 1, 2048));
+  const int outputs = static_cast<int>(arguments.IntegerOrExit("--outputs", 1, 1 << 17));
+  const int terms = static_cast<int>(arguments.IntegerOrExit("--terms", 1, 1 << 15));
   const int runs = static_cast<int>(arguments.IntegerOrExit("--runs", 1, 1000000));
   const auto chosen = arguments.OneOf("--part", {"all", "passes", "products", "heads", "attention", "copy"});
   if (!chosen.ok()) arguments.Fail(chosen.status());
@@ -412,7 +416,7 @@ int Main(int argc, char** argv) {
   if (wanted("passes") || wanted("copy")) {
     token_seconds = RunPasses(report, *operations, weights, ceilings, tokens, runs, wanted("passes"));
   }
-  if (wanted("products")) RunProducts(report, *operations, weights, ceilings, tokens, runs);
+  if (wanted("products")) RunProducts(report, *operations, weights, ceilings, {tokens, outputs, terms}, runs);
   if (wanted("heads")) RunAttentionByHeads(report, *operations, tokens, runs);
   if (wanted("attention")) RunAttentionByDType(report, *operations, ceilings, tokens, runs);
   if (wanted("copy")) {

@@ -14,7 +14,6 @@
 namespace prefixd::bench {
 namespace {
 
-constexpr int kOutputs = 4096, kTerms = 2048;
 constexpr size_t kFromMemory = size_t{128} << 20;  // bytes of matrices, more than caches have
 
 template <typename T>
@@ -59,17 +58,18 @@ void CheckProducts(Operations& operations, WeightFormat format, int cols) {
 }
 
 void RunProducts(Report& report, Operations& operations, WeightFormat weights, const Ceilings& ceilings,
-                 int tokens, int runs) {
-  CheckProducts(operations, weights, kTerms);
-  const size_t bytes = weights.RowBytes(kTerms) * kOutputs;
+                 ProductSizes sizes, int runs) {
+  const auto [tokens, outputs, terms] = sizes;
+  CheckProducts(operations, weights, terms);
+  const size_t bytes = weights.RowBytes(terms) * static_cast<size_t>(outputs);
   std::vector<std::unique_ptr<Matrix>> matrices;
   for (size_t have = 0; have < kFromMemory; have += bytes)
-    matrices.push_back(RandomMatrix(operations, weights, kOutputs, kTerms));
+    matrices.push_back(RandomMatrix(operations, weights, outputs, terms));
   const double read = ceilings.read.On(operations.threads());
   const double peak = ceilings.ProductPeak(std::string(operations.name()), weights, operations.threads());
   for (const int rows : {1, 4, tokens}) {
-    const std::vector<float> x = RandomRows(rows, kTerms);
-    std::vector<float> y(static_cast<size_t>(rows) * kOutputs);
+    const std::vector<float> x = RandomRows(rows, terms);
+    std::vector<float> y(static_cast<size_t>(rows) * static_cast<size_t>(outputs));
     const bool all = rows < tokens;
     const Timing t = Measure(runs, [&] {
       for (size_t i = 0; i < (all ? matrices.size() : 1); ++i)
@@ -77,7 +77,7 @@ void RunProducts(Report& report, Operations& operations, WeightFormat weights, c
     });
     const double products = all ? static_cast<double>(matrices.size()) : 1;
     const double read_bytes = products * static_cast<double>(bytes);
-    const double flop = products * 2.0 * rows * kOutputs * kTerms;
+    const double flop = products * 2.0 * rows * outputs * terms;
     report.Add(std::string(weights.name()) + ", " + std::to_string(rows) + " rows", t.median / products * 1e3,
                "ms",
                {{"gflops", flop / t.median / 1e9},

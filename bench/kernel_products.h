@@ -7,9 +7,13 @@
 
 namespace prefixd::bench {
 
+struct ProductSizes {
+  int tokens, outputs, terms;
+};
+
 // First compares products with those of `ref`, bit for bit; it ends the program where they differ.
 void RunProducts(Report& report, Operations& operations, WeightFormat weights, const Ceilings& ceilings,
-                 int tokens, int runs);
+                 ProductSizes sizes, int runs);
 
 // Compares products of these weights with those of `ref`, for one row and several, with outputs and rows that
 // fill no whole tile. Ends the program where they differ.

@@ -34,6 +34,15 @@ PREFIXD_INLINE void WriteRow(const F32x16 (&sums)[kVectors], float* y, int colum
   }
 }
 
+// Asks for the lines of a tile, to write them, so that they come while it is computed: the y of a wide
+// product is more than the caches hold.
+template <int kRows, int kVectors>
+PREFIXD_INLINE void PrefetchRows(const float* y, int stride) {
+  for (int r = 0; r < kRows; ++r) {
+    for (int v = 0; v < kVectors; ++v) __builtin_prefetch(y + r * stride + v * kLanes, 1);
+  }
+}
+
 // A part of the terms of every chain. All parts but the last leave their sums to the next one, as f32: that
 // changes no bit.
 struct Part {
@@ -108,6 +117,8 @@ void GemmTile(const GemmJob& job, int panel, int block, const Part& part, float*
   } else {
     LoadSums(tile, sums);
   }
+  float* const y = job.y + first_row * job.stride + static_cast<size_t>(panel) * kPanel;
+  if (kPrefetchesOutputs && !kFew && part.ends) PrefetchRows<kRows, kVectors>(y, job.stride);
   const float* x = job.x + first_row * job.terms + Product::RowFloats(part.first) * kRows;
   if constexpr (kFew && kPanels <= 2) {
     Ahead<kPanels> ahead = AheadOf(w, Product::PanelWeights(job.terms) * sizeof(Weight),
@@ -119,7 +130,6 @@ void GemmTile(const GemmJob& job, int panel, int block, const Part& part, float*
     Product::Add(tile, x, w, part.terms, ahead);
   }
   if (!part.ends) return StoreSums(tile, sums);
-  float* y = job.y + first_row * job.stride + static_cast<size_t>(panel) * kPanel;
 #pragma GCC unroll 16
   for (int r = 0; r < kRows; ++r) {
     WriteRow<kVectors>(tile.acc[r], y + static_cast<size_t>(r) * job.stride, job.outputs - panel * kPanel,

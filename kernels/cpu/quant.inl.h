@@ -55,6 +55,18 @@ PREFIXD_INLINE void PrefetchFar(const std::byte* p) {
   _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T1);
 }
 
+// Asks for the lines that WriteTile will write, so that they come while the tile is computed: the y of a wide
+// product is more than the caches hold.
+template <int kRows, int kVectors>
+PREFIXD_INLINE void PrefetchTile(const QuantJob& job, int column, size_t first_row) {
+  const size_t stride = static_cast<size_t>(job.stride);
+  const float* const y = job.y + first_row * stride + column;
+  for (int r = 0; r < kRows; ++r) {
+    for (int v = 0; v < kVectors; ++v)
+      __builtin_prefetch(y + static_cast<size_t>(r) * stride + v * kQuantLanes, 1);
+  }
+}
+
 // Computes a group of kRows rows by kVectors vectors of a panel, from vector `first` on. `first_pass`:
 // nothing has read these weights before.
 template <typename F, int kRows, int kVectors>

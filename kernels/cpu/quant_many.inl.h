@@ -51,6 +51,8 @@ void SpanTile(const QuantJob& job, QuantSpan<F, kPanels>& span, int panel, int f
   Outputs acc[kVectors][kRows];
   for (int v = 0; v < kVectors; ++v)
     for (int r = 0; r < kRows; ++r) acc[v][r] = part.begins ? ZeroOutputs() : sums[first + v][r];
+  if (part.ends)
+    PrefetchTile<kRows, kVectors>(job, panel * kQuantPanel + first * kQuantLanes, FirstRow(group));
   const std::byte* x =
       PackedGroup<Run>(job, group) + static_cast<size_t>(part.first) * kRows * Run::kRowBlockBytes;
   for (int i = 0; i < part.runs; ++i, x += kRows * Run::kRowBlockBytes)

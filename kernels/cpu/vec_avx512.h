@@ -20,6 +20,7 @@ constexpr int kAccumulators = 24;
 constexpr int kChunkRows = 504, kChunkColumns = 128, kPartTerms = 2048;  // gemm_panels.inl.h
 constexpr bool kWidensPanels = true;
 constexpr int kWidePartTerms = 1024;
+constexpr bool kPrefetchesOutputs = true;
 
 struct F32x16 {
   __m512 v;
