@@ -44,12 +44,10 @@ PREFIXD_INLINE const std::byte* PanelAt(const QuantJob& job, int panel) {
 }
 
 // The first pass over a panel reads it from memory, and asks for so many bytes ahead: the CPU alone keeps too
-// few of its reads in flight. Later passes find it in the caches.
-constexpr size_t kPrefetchBytes = 4096;
+// few of its reads in flight. They come to L2, because more reads of L2 than of L1 can be in flight. Later
+// passes find the panel in the caches.
+constexpr size_t kPrefetchBytes = 8192;
 constexpr size_t kLine = 64;
-PREFIXD_INLINE void Prefetch(const std::byte* p) {
-  _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T0);
-}
 // To L2.
 PREFIXD_INLINE void PrefetchFar(const std::byte* p) {
   _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T1);
@@ -80,11 +78,11 @@ void StoredTile(const QuantJob& job, int panel, int first, int group, bool first
     for (int r = 0; r < kRows; ++r) acc[v][r] = ZeroOutputs();
   for (int b = 0; b < job.blocks; b += F::kRuns, head += F::kHeadBytes) {
     if (first_pass) {  // those of the next panel, which lie behind its codes, but are needed with the first
-      for (size_t at = 0; at < F::kHeadBytes; at += kLine) Prefetch(head + job.panel_bytes + at);
+      for (size_t at = 0; at < F::kHeadBytes; at += kLine) PrefetchFar(head + job.panel_bytes + at);
     }
     for (int run = 0; run < F::kRuns; ++run) {
       if (first_pass) {
-        for (size_t at = 0; at < F::kRunBytes; at += kLine) Prefetch(w + kPrefetchBytes + at);
+        for (size_t at = 0; at < F::kRunBytes; at += kLine) PrefetchFar(w + kPrefetchBytes + at);
       }
       AddRun<kRows, kVectors>(acc, StoredRun<F>{w, head, run, first}, 0, x);
       w += F::kRunBytes;

@@ -69,7 +69,8 @@ PREFIXD_INLINE void StoreSums(const Tile<kRows, kVectors>& tile, float* to) {
 // Computes acc[r][v] = fma(x[r][k], w[k][v], acc[r][v]) for k = 0 .. terms-1.
 //   x[r][k]: at x[r * kRowStep + k * kTermStep].
 //   w: kRun neighbouring vectors share one pointer; the elements for term k start k * w_step after it.
-//   next[0 .. kNext - 1]: memory that is read later; term k prefetches the line k * next_step after each.
+//   next[0 .. kNext - 1]: memory that is read later; term k prefetches the line k * next_step after each, to
+//   L2: more reads of L2 than of L1 can be in flight.
 template <int kRun, int kRowStep, int kTermStep, DType kType, int kNext = 0, int kRows, int kVectors>
 PREFIXD_INLINE void AddProducts(Tile<kRows, kVectors>& tile, const float* x,
                                 const typename Element<kType>::Type* const (&w)[kVectors / kRun],
@@ -78,7 +79,7 @@ PREFIXD_INLINE void AddProducts(Tile<kRows, kVectors>& tile, const float* x,
                                 size_t next_step = 0) {
   size_t at = 0;
   for (int k = 0; k < terms; ++k) {
-    for (int i = 0; i < kNext; ++i) Prefetch(next[i] + k * next_step);
+    for (int i = 0; i < kNext; ++i) PrefetchFar(next[i] + k * next_step);
     if constexpr (kRows == 1) {
       // Load each weight where it is used: the weights of a single row do not all fit in registers.
       const F32x16 value = Set(x[0]);
