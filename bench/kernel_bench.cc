@@ -1,7 +1,7 @@
 // Times the kernels one by one on the shape of a 135M Llama (30 layers, hidden 576, 9 query and 3 KV heads
 // of 64, FFN 1536, vocabulary 32000, tied embeddings) with random weights and bf16 KV. It first compares
 // products of such weights with those of `ref`, bit for bit. It runs every op in the order of a forward pass
-// and compares the pass with the machine's ceilings. Then it times one larger product, and attention alone:
+// and compares the pass with the machine's ceilings. Then it times one product alone, and attention alone:
 // by head size and window, and by KV dtype and context with the KV in memory. Last, the copy of a KV block,
 // as the number of prefill tokens that take as long.
 //
@@ -388,8 +388,8 @@ int Main(int argc, char** argv) {
        {"--weights", "FORMAT", "bf16", "f32, f16, bf16, or a type of GGUF: q8_0, q4_0, q4_1 .."},
        {"--threads", "N", "0", "compute threads; 0: one per CPU"},
        {"--tokens", "N", "512", "tokens of a prefill"},
-       {"--outputs", "N", "4096", "of the matrix of products"},
-       {"--terms", "N", "2048", "of the sums of products"},
+       {"--outputs", "N", "4096", "outputs of the matrix of --part products"},
+       {"--terms", "N", "2048", "terms of each of them"},
        {"--runs", "N", "7", "timed runs of a prefill"},
        {"--part", "NAME", "all",
         "passes, products (one matrix), heads, attention (by KV dtype), copy or all"},
@@ -407,6 +407,10 @@ int Main(int argc, char** argv) {
   if ((wanted("passes") || wanted("copy")) && !weights.Fits(kHidden)) {
     arguments.Fail(InvalidArgument("--weights " + std::string(weights.name()) + " does not fit rows of " +
                                    std::to_string(kHidden) + " columns; choose --part products"));
+  }
+  if (wanted("products") && !weights.Fits(terms)) {
+    arguments.Fail(InvalidArgument("--weights " + std::string(weights.name()) + " does not fit --terms " +
+                                   std::to_string(terms)));
   }
   Report report(arguments);
   const Ceilings& ceilings = report.ProbeMachine();

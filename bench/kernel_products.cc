@@ -80,7 +80,9 @@ void RunProducts(Report& report, Operations& operations, WeightFormat weights, c
     const double flop = products * 2.0 * rows * outputs * terms;
     report.Add(std::string(weights.name()) + ", " + std::to_string(rows) + " rows", t.median / products * 1e3,
                "ms",
-               {{"gflops", flop / t.median / 1e9},
+               {{"outputs", outputs},
+                {"terms", terms},
+                {"gflops", flop / t.median / 1e9},
                 {"gb_per_s", read_bytes / t.median / 1e9},
                 {"of_peak_best", peak > 0 ? flop / t.best / peak : 0},
                 {"of_read_best", read > 0 ? read_bytes / t.best / read : 0}});

@@ -456,7 +456,7 @@ class ServerProcess {
   }
 
   const Options& options_;
-  const std::unique_ptr<DescribedModel> described_;  // moved from once the model is loaded
+  const std::unique_ptr<DescribedModel> described_;  // moved from when the load begins
   const ServePlan plan_;
   const SystemClock clock_;
   WarmStart warm_{&clock_, plan_.tiers.remote.warm_bytes > 0};

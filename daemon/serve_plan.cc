@@ -100,7 +100,8 @@ Result<KvType> KvTypeOf(const Options& options, const ModelConfig& config, const
   return of_weights;
 }
 
-Status FillConfiguration(const Options& options, ServePlan* plan) {
+// Sets *chat_template to the text of the one to use instead of the model's.
+Status FillConfiguration(const Options& options, ServePlan* plan, std::string* chat_template) {
   if (!options.api_keys.empty()) {
     PREFIXD_ASSIGN_OR_RETURN(plan->api_keys, ReadApiKeys("api-keys", options.api_keys));
   }
@@ -108,7 +109,7 @@ Status FillConfiguration(const Options& options, ServePlan* plan) {
   PREFIXD_ASSIGN_OR_RETURN(plan->tls, ReadTlsFiles(options));
   PREFIXD_RETURN_IF_ERROR(CheckKvEvents(options));
   if (!options.chat_template.empty()) {
-    PREFIXD_ASSIGN_OR_RETURN(plan->chat_template, ReadFile("chat-template", options.chat_template));
+    PREFIXD_ASSIGN_OR_RETURN(*chat_template, ReadFile("chat-template", options.chat_template));
   }
   Result<CorsPolicy> cors = CorsPolicy::Parse(options.cors_origin);
   if (!cors.ok()) return InvalidArgument("cors-origin: " + cors.status().message());
@@ -195,7 +196,8 @@ Result<ServePlan> MakeServePlan(const Options& options, const MemoryState& memor
   ServePlan plan;
   plan.memory = memory;
   *code = kExitUsage;
-  if (Status filled = FillConfiguration(options, &plan); !filled.ok()) {
+  std::string chat_template;
+  if (Status filled = FillConfiguration(options, &plan, &chat_template); !filled.ok()) {
     if (filled.code() == Code::kUnavailable) *code = kExitFailed;
     return filled;
   }
@@ -217,8 +219,7 @@ Result<ServePlan> MakeServePlan(const Options& options, const MemoryState& memor
   }
   *code = kExitModelRefused;
   const WeightSource weights = options.load == "dummy" ? WeightSource::kDummy : WeightSource::kFiles;
-  PREFIXD_ASSIGN_OR_RETURN(DescribedModel described,
-                           DescribeModel(options.model, plan.chat_template, weights));
+  PREFIXD_ASSIGN_OR_RETURN(DescribedModel described, DescribeModel(options.model, chat_template, weights));
   PREFIXD_ASSIGN_OR_RETURN(plan.model, SummarizeModel(described, **backend, plan.quantize));
   plan.described = std::make_unique<DescribedModel>(std::move(described));
   if (plan.backend != "cuda" && std::ranges::count(plan.model.formats, WeightFormat::kBF16) > 0)

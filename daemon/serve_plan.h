@@ -35,9 +35,8 @@ struct ServePlan {
   std::vector<ApiKey> api_keys;         // none: no key is required
   std::shared_ptr<const TlsFiles> tls;  // null: connections are plain
   CorsPolicy cors;
-  std::string chat_template;  // its text; empty: the model's own
   ModelSummary model;
-  std::unique_ptr<DescribedModel> described;  // the same model, which LoadEngine goes on with
+  std::unique_ptr<DescribedModel> described;  // the same model, for LoadEngine; null once it is taken
   std::string served_name;
   std::string backend;  // resolved: "auto" is replaced by the name of the fastest backend
   CudaOptions cuda;

@@ -294,7 +294,7 @@ Facts FactsOf(const ServePlan& plan, const ProbedRates& rates) {
   facts.push_back({"model", plan.served_name, json::value(plan.served_name)});
   facts.push_back(Architecture(model.config));
   facts.push_back({"parameters", Number(model.parameters), model.parameters});
-  for (const auto& [name, text] : DescribeModel(model.config))
+  for (const auto& [name, text] : DescribeConfig(model.config))
     facts.push_back({name, text, json::value(text)});
   facts.push_back(Weights(model));
   facts.push_back(TokenizerOf(model.tokenizer));

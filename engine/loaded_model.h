@@ -67,13 +67,13 @@ struct LoadedModel : DescribedModel {
 
 // Reads all of a model except its weights. A `chat_template` that is not empty is the text of the one to use
 // instead of the model's. Every error message names the folder, the file and the remedy. kNotFound: the
-// folder or a file does not exist. kUnsupported: prefixd does not support the model, weight format, tokenizer
-// or template. kCorrupt, kInvalidArgument: files contradict themselves or each other.
+// folder or a file does not exist. kUnsupported: prefixd does not support the model, tokenizer or
+// template. kCorrupt, kInvalidArgument: files contradict themselves or each other.
 Result<DescribedModel> DescribeModel(const std::filesystem::path& path, std::string_view chat_template,
                                      WeightSource weights = WeightSource::kFiles);
 
 // Loads the weights of a model. `backend` must outlive it. `progress` may be empty. The errors are those of
-// DescribeModel, and kResourceExhausted: not enough memory.
+// SummarizeModel, and kResourceExhausted: not enough memory.
 Result<std::unique_ptr<LoadedModel>> LoadModel(DescribedModel described, Backend& backend,
                                                const LoadOptions& options, const LoadProgress& progress);
 
@@ -98,7 +98,7 @@ struct TemplateSummary {
 // A summary of a model folder. The headers of the weights are checked; the weights are not read.
 struct ModelSummary {
   std::string served_name;
-  ModelConfig config;  // see also CanonicalArchitecture, DescribeModel and KvBytesPerToken
+  ModelConfig config;  // see also CanonicalArchitecture, DescribeConfig and KvBytesPerToken
   int64_t parameters = 0;
   WeightSource weights = WeightSource::kFiles;
   Quantization quantization;
@@ -111,7 +111,8 @@ struct ModelSummary {
   std::optional<TemplateSummary> chat_template;
 };
 
-// Summarizes a model, with its sizes in the memory of `backend`. The errors are those of DescribeModel.
+// Summarizes a model, with its sizes in the memory of `backend`. The errors are those of DescribeModel, of
+// the files of weights.
 Result<ModelSummary> SummarizeModel(const DescribedModel& model, const Backend& backend,
                                     Quantization quantize = {});
 

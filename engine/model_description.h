@@ -52,8 +52,8 @@ struct ModelDescription {
 // kInvalidArgument: there is no model; the message says what there is.
 Result<std::filesystem::path> FindModel(const std::filesystem::path& path);
 
-// Reads the model at a path that FindModel returned. The errors are those of LoadModel; every message names
-// the file and the remedy, and not always the folder.
+// Reads the model at a path that FindModel returned. The errors are those of DescribeModel; every message
+// names the file and the remedy, and not always the folder.
 Result<ModelDescription> DescribeModelFiles(const std::filesystem::path& path, std::string_view chat_template,
                                             WeightSource weights);
 

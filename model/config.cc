@@ -435,7 +435,7 @@ std::string CanonicalArchitecture(const ModelConfig& c) {
   return text;
 }
 
-std::vector<std::pair<std::string, std::string>> DescribeModel(const ModelConfig& config) {
+std::vector<std::pair<std::string, std::string>> DescribeConfig(const ModelConfig& config) {
   RopeConfig rope = config.rope;
   rope.divisors.clear();  // too many to read
   return {

@@ -88,7 +88,7 @@ std::string_view ClassNameOf(std::string_view model_type);
 std::string CanonicalArchitecture(const ModelConfig& config);
 
 // Returns pairs of name and text that describe the model to a person. `validate` prints them.
-std::vector<std::pair<std::string, std::string>> DescribeModel(const ModelConfig& config);
+std::vector<std::pair<std::string, std::string>> DescribeConfig(const ModelConfig& config);
 
 // Returns the bytes of K and V for one token in all layers.
 size_t KvBytesPerToken(const ModelConfig& config, KvType type);

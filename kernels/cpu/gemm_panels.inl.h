@@ -37,9 +37,10 @@ PREFIXD_INLINE void WriteRow(const F32x16 (&sums)[kVectors], float* y, int colum
 // Asks for the lines of a tile, to write them, so that they come while it is computed: the y of a wide
 // product is more than the caches hold.
 template <int kRows, int kVectors>
-PREFIXD_INLINE void PrefetchRows(const float* y, int stride) {
+PREFIXD_INLINE void PrefetchRows(const float* y, int stride, int columns) {
   for (int r = 0; r < kRows; ++r) {
-    for (int v = 0; v < kVectors; ++v) __builtin_prefetch(y + r * stride + v * kLanes, 1);
+    for (int v = 0; v < kVectors && v * kLanes < columns; ++v)
+      __builtin_prefetch(y + static_cast<size_t>(r) * stride + v * kLanes, 1);
   }
 }
 
@@ -117,8 +118,9 @@ void GemmTile(const GemmJob& job, int panel, int block, const Part& part, float*
   } else {
     LoadSums(tile, sums);
   }
+  const int columns = job.outputs - panel * kPanel;
   float* const y = job.y + first_row * job.stride + static_cast<size_t>(panel) * kPanel;
-  if (kPrefetchesOutputs && !kFew && part.ends) PrefetchRows<kRows, kVectors>(y, job.stride);
+  if (kPrefetchesOutputs && !kFew && part.ends) PrefetchRows<kRows, kVectors>(y, job.stride, columns);
   const float* x = job.x + first_row * job.terms + Product::RowFloats(part.first) * kRows;
   if constexpr (kFew && kPanels <= 2) {
     Ahead<kPanels> ahead = AheadOf(w, Product::PanelWeights(job.terms) * sizeof(Weight),
@@ -132,8 +134,7 @@ void GemmTile(const GemmJob& job, int panel, int block, const Part& part, float*
   if (!part.ends) return StoreSums(tile, sums);
 #pragma GCC unroll 16
   for (int r = 0; r < kRows; ++r) {
-    WriteRow<kVectors>(tile.acc[r], y + static_cast<size_t>(r) * job.stride, job.outputs - panel * kPanel,
-                       job.accumulate);
+    WriteRow<kVectors>(tile.acc[r], y + static_cast<size_t>(r) * job.stride, columns, job.accumulate);
   }
 }
 

@@ -60,7 +60,7 @@ PREFIXD_INLINE void PrefetchTile(const QuantJob& job, int column, size_t first_r
   const size_t stride = static_cast<size_t>(job.stride);
   const float* const y = job.y + first_row * stride + column;
   for (int r = 0; r < kRows; ++r) {
-    for (int v = 0; v < kVectors; ++v)
+    for (int v = 0; v < kVectors && column + v * kQuantLanes < job.outputs; ++v)
       __builtin_prefetch(y + static_cast<size_t>(r) * stride + v * kQuantLanes, 1);
   }
 }

@@ -24,7 +24,7 @@ void CheckConfig(const prefixd::ModelConfig& config) {
   for (const int window : config.windows)
     PREFIXD_CHECK(window >= 0 && window < config.max_positions) << window;
   PREFIXD_CHECK(config.max_positions >= 2 && config.max_positions <= prefixd::kConfigLimits.max_positions);
-  for (const auto& [name, text] : prefixd::DescribeModel(config)) PREFIXD_CHECK(!text.empty()) << name;
+  for (const auto& [name, text] : prefixd::DescribeConfig(config)) PREFIXD_CHECK(!text.empty()) << name;
   for (const float entry : prefixd::RopeTable(config.rope, config.head_dim, 2)) {
     PREFIXD_CHECK(std::isfinite(entry)) << entry;
   }

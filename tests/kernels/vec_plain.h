@@ -23,6 +23,7 @@ constexpr int kAccumulators = 24;
 constexpr int kChunkRows = 504, kChunkColumns = 128, kPartTerms = 2048;
 constexpr bool kWidensPanels = true;
 constexpr int kWidePartTerms = 1024;
+constexpr bool kPrefetchesOutputs = true;
 
 struct F32x16 {
   float v[16];

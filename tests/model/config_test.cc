@@ -275,7 +275,7 @@ TEST(ModelConfig, DynamicRopeIsServedAsFarAsItIsTheDefault) {
 }
 
 TEST(ModelConfig, DescriptionsNameWhatSetsAModelApart) {
-  const auto lines = DescribeModel(*Parse(Family(
+  const auto lines = DescribeConfig(*Parse(Family(
       "qwen2", {{"use_sliding_window", "true"}, {"sliding_window", "7"}, {"max_window_layers", "1"}})));
   EXPECT_THAT(lines,
               ElementsAre(std::pair("rope", "default theta=5e+05"),
@@ -283,9 +283,9 @@ TEST(ModelConfig, DescriptionsNameWhatSetsAModelApart) {
                           std::pair("biases", "q, k, v"), std::pair("q and k norms", "none"),
                           std::pair("activation", "silu"), std::pair("embeddings", "not tied"),
                           std::pair("longest context", "512 (max_position_embeddings)")));
-  EXPECT_THAT(DescribeModel(*Parse(Family("mistral", {{"sliding_window", "7"}}))),
+  EXPECT_THAT(DescribeConfig(*Parse(Family("mistral", {{"sliding_window", "7"}}))),
               ::testing::Contains(std::pair("attention", "every layer sees the last 7 positions")));
-  EXPECT_THAT(DescribeModel(*Parse({})),
+  EXPECT_THAT(DescribeConfig(*Parse({})),
               ::testing::Contains(std::pair("attention", "every layer sees all positions")));
 }
 
