@@ -30,6 +30,9 @@ RedisCluster::RedisCluster(const std::vector<std::string>& options, size_t serve
     words.insert(words.end(), options.begin(), options.end());
     servers_.push_back(std::make_unique<RedisServer>(words));
     ids_.push_back(Do(i, {"CLUSTER", "MYID"}));
+    // As redis-cli does. Servers of equal epochs raise their own at any time. One that raises its own while
+    // it gives a slot away takes the slot back, and the other one then deletes the keys.
+    Do(i, {"CLUSTER", "SET-CONFIG-EPOCH", std::to_string(i + 1)});
     Do(i, {"CLUSTER", "ADDSLOTSRANGE", std::to_string(i * share_),
            std::to_string(std::min<size_t>((i + 1) * share_, kRedisSlots) - 1)});
   }
