@@ -168,7 +168,8 @@ def test_load_starts_the_daemon_cold_and_warm(tmp_path, gguf):
     for name in ("cold_later", "cold", "warm"):
         row = rows[name]
         assert row["value"] > 0 and row["cpu"] > 0 and row["peak_MiB"] > row["anonymous_MiB"] > 0
-        assert ("over_direct" in row) == ("direct" in rows)
+        assert ("over_direct" in row) == ("over_direct_later" in row) == ("direct" in rows)
+    assert ("direct_later" in rows) == ("direct" in rows)
 
 
 def test_gguf_compares_turns_with_those_of_the_demo_model(tmp_path):
