@@ -25,6 +25,7 @@
 #include "daemon/http/error_response.h"
 #include "daemon/http/heap.h"
 #include "daemon/http/listen.h"
+#include "daemon/http/post_queue.h"
 #include "daemon/http/session.h"
 
 namespace prefixd {
@@ -63,6 +64,7 @@ struct HttpServer::Impl {
         acceptor(asio::make_strand(io)),
         retry(acceptor.get_executor()),
         context(std::make_shared<ServerContext>(std::move(options), std::move(handler), std::move(wants_body),
+                                                std::make_shared<PostQueue>(io.get_executor()),
                                                 RandomSeed())) {
     acceptor.assign(asio::generic::stream_protocol(listener.family, 0), listener.fd);
   }
@@ -179,6 +181,7 @@ void HttpServer::Stop() {
   impl_->work.reset();
   impl_->io.stop();
   for (std::thread& thread : impl_->threads) thread.join();
+  impl_->context->posts->Close();
 }
 
 }  // namespace prefixd

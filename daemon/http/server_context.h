@@ -24,6 +24,8 @@
 
 namespace prefixd {
 
+class PostQueue;
+
 // How the server reaches a running session.
 struct SessionControls {
   std::function<void()> close_if_idle;
@@ -34,10 +36,11 @@ struct SessionControls {
 class ServerContext {
  public:
   ServerContext(HttpServerOptions server_options, Handler request_handler, BodyFilter body_filter,
-                uint64_t seed)
+                std::shared_ptr<PostQueue> post_queue, uint64_t seed)
       : options(std::move(server_options)),
         handler(std::move(request_handler)),
         wants_body(std::move(body_filter)),
+        posts(std::move(post_queue)),
         budget(options.max_inflight_bytes, options.max_body_bytes),
         seed_(seed),
         workers_(std::make_unique<ThreadExecutor>(static_cast<size_t>(options.worker_threads),
@@ -45,8 +48,9 @@ class ServerContext {
 
   const HttpServerOptions options;
   const Handler handler;
-  const BodyFilter wants_body;  // may be empty
-  ByteBudget budget;            // of all connections; bodies up to kSmallBodyBytes are not counted
+  const BodyFilter wants_body;             // may be empty
+  const std::shared_ptr<PostQueue> posts;  // to all connections
+  ByteBudget budget;                       // of all connections; bodies up to kSmallBodyBytes are not counted
 
   // Runs `job` on a worker thread. Returns false when the queue is full or the workers have stopped.
   bool PostWork(std::function<void()> job) EXCLUDES(workers_mutex_);

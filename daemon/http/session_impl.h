@@ -7,7 +7,6 @@
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/cancellation_signal.hpp>
 #include <boost/asio/dispatch.hpp>
-#include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/http/parser.hpp>
@@ -17,6 +16,7 @@
 #include <optional>
 #include <string_view>
 
+#include "daemon/http/post_queue.h"
 #include "daemon/http/reader_deadline.h"
 #include "daemon/http/response_buffer.h"
 #include "daemon/http/server.h"
@@ -54,8 +54,8 @@ class Session final : public Connection, public std::enable_shared_from_this<Ses
   }
   bool closing() const override { return server_->closing(); }
   void Post(std::function<void()> job) override {
-    asio::post(socket_.get_executor(),
-               [self = shared_from_this(), job = std::move(job)] { self->RunJob(job); });
+    server_->posts->Post(socket_.get_executor(),
+                         [self = shared_from_this(), job = std::move(job)] { self->RunJob(job); });
   }
   std::function<void()> PostAfter(double seconds, std::function<void()> job) override;
   bool PostWork(std::function<void()> job) override {

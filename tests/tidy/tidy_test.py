@@ -53,7 +53,7 @@ THIRD_PARTY = {
     "boost/": r"daemon/.*",
     "boost/context": r"tests/support/cuda_emulation/.*",
     "boost/json": r"(base|text|grammar|model|engine|daemon|bench|tests)/.*",
-    "boost/asio": r"daemon/http/\w+\.(cc|h)",
+    "boost/asio": r"(tests/)?daemon/http/\w+\.(cc|h)",
     "boost/beast": r"daemon/http/session\w*\.(cc|h)",
     "prometheus/": r"daemon/metrics\.cc",
     "CLI/": r"daemon/cli\.cc",
