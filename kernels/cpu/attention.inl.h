@@ -6,15 +6,16 @@
 namespace prefixd::PREFIXD_ISA {
 
 size_t AttendScratch(const AttendJob& job) {
-  const size_t rows = static_cast<size_t>(job.positions) * job.group;
+  const size_t rows = static_cast<size_t>(job.kv_heads) * job.positions * job.group;
   const size_t padded = PaddedDim(job.head_dim);
   return rows * (job.head_dim + kLanes + kLanes + padded + kHeader + padded) +
          kTileTokens * (job.head_dim + padded + kTileRows) + kLanes;
 }
 
-// Divides the scratch memory of a job into the arrays of an AttendState.
-PREFIXD_INLINE AttendState DivideScratch(const AttendJob& job, float* scratch) {
+// Divides the scratch memory of a job into the arrays of its KV heads.
+PREFIXD_INLINE AttendState DivideScratch(const AttendJob& job, float* scratch, int kv_head) {
   AttendState s;
+  s.kv_head = kv_head;
   s.rows = job.positions * job.group;
   s.dim = job.head_dim;
   s.padded = PaddedDim(job.head_dim);
@@ -22,11 +23,17 @@ PREFIXD_INLINE AttendState DivideScratch(const AttendJob& job, float* scratch) {
   s.v = s.k + kTileTokens * s.dim;
   s.p = s.v + kTileTokens * s.padded;
   s.rescale = s.p + kTileTokens * kTileRows;
-  s.sums = s.rescale + kLanes;
-  s.out = s.sums + s.rows * kLanes;
-  s.total = s.out + s.rows * s.padded;
-  s.max = s.total + s.rows * (kHeader + s.padded);
-  s.q = s.max + s.rows * kLanes;
+  float* next = s.rescale + kLanes;
+  const auto take = [&](int floats_of_row) {
+    float* const of_head = next + static_cast<size_t>(kv_head) * s.rows * floats_of_row;
+    next += static_cast<size_t>(job.kv_heads) * s.rows * floats_of_row;
+    return of_head;
+  };
+  s.sums = take(kLanes);
+  s.out = take(s.padded);
+  s.total = take(kHeader + s.padded);
+  s.max = take(kLanes);
+  s.q = take(s.dim);
   return s;
 }
 
@@ -88,7 +95,7 @@ void AttendTile(const AttendJob& job, const AttendState& s, int first_row, int e
   const int begin = Max(0, FirstToken(job, first_row) - tile);
   const int end = Min(kTileTokens, LastToken(job, end_row - 1) + 1 - tile);
   if (InPlace(job, s.rows)) {
-    const KvTile<kType> kv = TileInPlace<kType>(job, tile, end, LastOfJob(job, s.rows));
+    const KvTile<kType> kv = TileInPlace<kType>(job, s.kv_head, tile, end, LastOfJob(job, s.rows));
     for (int first = first_row / kTileRows * kTileRows; first < end_row; first += kTileRows) {
       AttendBlock(job, s, kv, first, tile);
     }
@@ -112,38 +119,39 @@ void AttendQuantTile(const AttendJob& job, const AttendState& s, int first_row, 
   AttendWidened(job, s, first_row, end_row, tile);
 }
 
-// Processes one span. The rows first_row .. end_row - 1 see at least one of its tokens.
-void AttendSpan(const AttendJob& job, const AttendState& s, int span) {
-  const int begin = span * kSpanTokens;
-  const int first_row = Max(0, begin - job.first_position) * job.group;
-  int end_row = s.rows;
-  while (end_row > first_row && FirstToken(job, end_row - 1) >= begin + kSpanTokens) --end_row;
-  if (first_row == end_row) return;
+// One KV head of a job: what the job is for it alone, but for kv_heads.
+struct HeadJob {
+  AttendJob job;
+  AttendState s;
+};
+
+PREFIXD_INLINE void BeginSpan(const AttendState& s, int first_row, int end_row) {
   for (int row = first_row; row < end_row; ++row) {
     s.max[row] = -__builtin_inff();
     Store(s.sums + row * kLanes, Zero());
     for (int d = 0; d < s.padded; d += kLanes) Store(s.out + row * s.padded + d, Zero());
   }
-  const int last = Min(begin + kSpanTokens - 1, LastToken(job, end_row - 1));
-  const int first = Max(begin, FirstToken(job, first_row));
-  for (int tile = first / kTileTokens * kTileTokens; tile <= last; tile += kTileTokens) {
-    switch (job.type) {
-      case KvType::kF32:
-        AttendTile<DType::kF32>(job, s, first_row, end_row, tile);
-        break;
-      case KvType::kF16:
-        AttendTile<DType::kF16>(job, s, first_row, end_row, tile);
-        break;
-      case KvType::kBF16:
-        AttendTile<DType::kBF16>(job, s, first_row, end_row, tile);
-        break;
-      case KvType::kQ8_0:
-        AttendQuantTile(job, s, first_row, end_row, tile);
-        break;
-      case KvType::kFp8:  // the backend makes no pool of it
-        break;
-    }
+}
+
+PREFIXD_INLINE void AttendTileOf(const AttendJob& job, const AttendState& s, int first_row, int end_row,
+                                 int tile) {
+  switch (job.type) {
+    case KvType::kF32:
+      return AttendTile<DType::kF32>(job, s, first_row, end_row, tile);
+    case KvType::kF16:
+      return AttendTile<DType::kF16>(job, s, first_row, end_row, tile);
+    case KvType::kBF16:
+      return AttendTile<DType::kBF16>(job, s, first_row, end_row, tile);
+    case KvType::kQ8_0:
+      return AttendQuantTile(job, s, first_row, end_row, tile);
+    case KvType::kFp8:  // the backend makes no pool of it
+      return;
   }
+}
+
+// Folds the results of a span into the totals of the rows.
+PREFIXD_INLINE void EndSpan(const AttendJob& job, const AttendState& s, int first_row, int end_row,
+                            int span) {
   for (int row = first_row; row < end_row; ++row) {
     float* total = s.total + static_cast<size_t>(row) * (kHeader + s.padded);
     const float sum = MergeSum(Load(s.sums + row * kLanes));
@@ -158,6 +166,24 @@ void AttendSpan(const AttendJob& job, const AttendState& s, int span) {
   }
 }
 
+// Processes one span of all KV heads, tile by tile. The rows first_row .. end_row - 1 of each head see at
+// least one of its tokens.
+void AttendSpan(const HeadJob* heads, int span) {
+  const AttendJob& job = heads[0].job;
+  const int begin = span * kSpanTokens;
+  const int first_row = Max(0, begin - job.first_position) * job.group;
+  int end_row = heads[0].s.rows;
+  while (end_row > first_row && FirstToken(job, end_row - 1) >= begin + kSpanTokens) --end_row;
+  if (first_row == end_row) return;
+  for (int h = 0; h < job.kv_heads; ++h) BeginSpan(heads[h].s, first_row, end_row);
+  const int last = Min(begin + kSpanTokens - 1, LastToken(job, end_row - 1));
+  const int first = Max(begin, FirstToken(job, first_row));
+  for (int tile = first / kTileTokens * kTileTokens; tile <= last; tile += kTileTokens) {
+    for (int h = 0; h < job.kv_heads; ++h) AttendTileOf(heads[h].job, heads[h].s, first_row, end_row, tile);
+  }
+  for (int h = 0; h < job.kv_heads; ++h) EndSpan(heads[h].job, heads[h].s, first_row, end_row, span);
+}
+
 void CopyPartial(const float* from, int padded, float* to) {
   for (int d = 0; d < kHeader + padded; d += kLanes) Store(to + d, Load(from + d));
 }
@@ -167,13 +193,23 @@ PREFIXD_INLINE float* TotalOf(const AttendJob& job, int row, int partial_floats)
   return job.total + RowOf(job, row) * job.total_stride + row % job.group * partial_floats;
 }
 
-void Attend(const AttendJob& job, float* scratch) {
-  const AttendState s = DivideScratch(job, scratch);
+PREFIXD_INLINE void BeginHead(const AttendJob& job, float* scratch, int kv_head, HeadJob* head) {
+  head->s = DivideScratch(job, scratch, kv_head);
+  head->job = job;
+  const int first = kv_head * job.group, partial_floats = kHeader + head->s.padded;
+  head->job.q += first * job.head_dim;
+  head->job.k_offset += static_cast<size_t>(kv_head) * job.plane_bytes;
+  head->job.v_offset += static_cast<size_t>(kv_head) * job.plane_bytes;
+  if (job.out != nullptr) head->job.out += first * job.head_dim;
+  head->job.total += first * partial_floats;
+  ScaleQueries(head->job, head->s);
+  for (int row = 0; job.continues && row < head->s.rows; ++row)
+    CopyPartial(TotalOf(head->job, row, partial_floats), head->s.padded,
+                head->s.total + row * partial_floats);
+}
+
+PREFIXD_INLINE void EndHead(const AttendJob& job, const AttendState& s) {
   const int partial_floats = kHeader + s.padded;
-  ScaleQueries(job, s);
-  for (int row = 0; job.continues && row < s.rows; ++row)
-    CopyPartial(TotalOf(job, row, partial_floats), s.padded, s.total + row * partial_floats);
-  for (int span = job.first_span; span < job.end_span; ++span) AttendSpan(job, s, span);
   for (int row = 0; row < s.rows; ++row) {
     const float* total = s.total + row * partial_floats;
     const int head = row % job.group;
@@ -188,6 +224,13 @@ void Attend(const AttendJob& job, float* scratch) {
       CopyPartial(total, s.padded, TotalOf(job, row, partial_floats));
     }
   }
+}
+
+void Attend(const AttendJob& job, float* scratch) {
+  HeadJob heads[cpu::kMostKvHeads];
+  for (int h = 0; h < job.kv_heads; ++h) BeginHead(job, scratch, h, &heads[h]);
+  for (int span = job.first_span; span < job.end_span; ++span) AttendSpan(heads, span);
+  for (int h = 0; h < job.kv_heads; ++h) EndHead(heads[h].job, heads[h].s);
 }
 
 size_t PartialFloats(int head_dim) { return kHeader + PaddedDim(head_dim); }

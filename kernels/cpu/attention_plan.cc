@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "kernels/check_arguments.h"
+#include "kernels/cpu/panel_split.h"
 #include "kernels/numerics.h"
 
 namespace prefixd {
@@ -39,6 +40,7 @@ CpuAttention::Sizes CpuAttention::SizesFor(const cpu::Ops& ops, int threads, con
   sizes.positions = std::min(std::max(1, kRowsPerJob / group), limits.max_rows);
   AttendJob largest = {};
   largest.group = group;
+  largest.kv_heads = 1;
   largest.head_dim = limits.head_dim;
   largest.positions = sizes.positions;
   sizes.worker_floats = AlignedFloats(ops.attend_scratch(largest));
@@ -121,8 +123,7 @@ void CpuAttention::Run(const AttentionArgs& args) {
   CheckLimits(args);
   const AttentionPieces& pieces = PiecesFor(args);
   for (int i = 0; i < pieces.rounds(); ++i) {
-    const std::span<const AttentionPiece> round = pieces.round(i);
-    RunRound({.pieces = round, .args = args, .jobs = static_cast<int>(round.size()) * layout.kv_heads});
+    RunRound(MakeRound(pieces.round(i), args));
   }
   const uint64_t token_bytes = layout.TokenBytes() / static_cast<size_t>(layout.layers);
   reads_.read_bytes += pieces.read_tokens() * token_bytes;
@@ -145,6 +146,31 @@ const AttentionPieces& CpuAttention::PiecesFor(const AttentionArgs& args) {
   return plan.pieces;
 }
 
+CpuAttention::Round CpuAttention::MakeRound(std::span<const AttentionPiece> pieces,
+                                            const AttentionArgs& args) const {
+  const KvLayout& layout = args.pool->layout();
+  const int threads = threads_.threads(), count = static_cast<int>(pieces.size());
+  int most_positions = 1;
+  for (const AttentionPiece& piece : pieces)
+    most_positions = std::max(most_positions, static_cast<int>(piece.rows.size()));
+  // The order in which kernels ask for memory ahead is made for these; q8_0 is bound by arithmetic.
+  const bool reads_runs =
+      layout.type.element_bytes() == 2 && layout.block_tokens == numerics::kPartialSums && count > 0;
+  // The rows of all heads of a job share its scratch.
+  int together = 1;
+  if (reads_runs) {
+    const int fit = std::max(1, sizes_.positions / most_positions);
+    together = std::min({layout.kv_heads, cpu::kMostKvHeads, fit});
+  }
+  const auto jobs_of_piece = [&] { return cpu::DivideUp(layout.kv_heads, together); };
+  while (together > 1 && threads > 1 && count * jobs_of_piece() < cpu::kUnitsPerThread * threads) --together;
+  return {.pieces = pieces,
+          .args = args,
+          .kv_heads = together,
+          .jobs_of_piece = jobs_of_piece(),
+          .jobs = count * jobs_of_piece()};
+}
+
 void CpuAttention::RunRound(const Round& round) {
   int most_positions = 0;  // of the jobs of more than one span
   if (threads_.threads() > 1 && round.jobs < 2 * threads_.threads()) {
@@ -162,8 +188,8 @@ AttendJob CpuAttention::MakeJob(const Round& round, int job) const {
   const AttentionArgs& args = round.args;
   const KvPool& pool = *args.pool;
   const KvLayout& layout = pool.layout();
-  const AttentionPiece& piece = round.pieces[static_cast<size_t>(job / layout.kv_heads)];
-  const int kv_head = job % layout.kv_heads;
+  const AttentionPiece& piece = round.pieces[static_cast<size_t>(job / round.jobs_of_piece)];
+  const int kv_head = job % round.jobs_of_piece * round.kv_heads;
   const int group = args.params.heads / layout.kv_heads;
   const size_t first_head = static_cast<size_t>(kv_head) * group;
   const size_t partial_floats = ops_.partial_floats(layout.head_dim);
@@ -171,6 +197,7 @@ AttendJob CpuAttention::MakeJob(const Round& round, int job) const {
       .q = args.q + first_head * layout.head_dim,
       .q_stride = args.stride,
       .group = group,
+      .kv_heads = std::min(round.kv_heads, layout.kv_heads - kv_head),
       .head_dim = layout.head_dim,
       .scale = args.params.scale,
       .window = piece.window,
@@ -181,6 +208,7 @@ AttendJob CpuAttention::MakeJob(const Round& round, int job) const {
       .block_bytes = layout.BlockBytes(),
       .k_offset = layout.KOffset(args.layer, kv_head),
       .v_offset = layout.VOffset(args.layer, kv_head),
+      .plane_bytes = layout.PlaneBytes(),
       .blocks = piece.blocks,
       .block_tokens = layout.block_tokens,
       .type = layout.type.kind(),

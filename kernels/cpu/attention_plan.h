@@ -1,5 +1,6 @@
 // CpuAttention runs the attention of a step as independent jobs on the threads. A job is a piece of the step
-// (attention_pieces.h) for one KV head. The jobs of a round run together; those of the next round continue
+// (attention_pieces.h) for one KV head, or for some where there are jobs enough and each has few positions,
+// as when many sequences decode. The jobs of a round run together; those of the next round continue
 // their results. If a round has too few jobs for the threads, as when one long sequence decodes, CpuAttention
 // splits them: a unit of work is then one job over one span. The results of the units are folded in the order
 // of the spans, as rule 7 of kernels/numerics.h says. One owner calls it.
@@ -101,10 +102,12 @@ class CpuAttention {
     size_t segments;
     size_t bytes;
   };
-  // A round of the pieces of a plan. Job number `piece * kv_heads + kv_head` is that of a piece and a head.
+  // A round of the pieces of a plan. The jobs of a piece follow each other.
   struct Round {
     std::span<const AttentionPiece> pieces;
     const AttentionArgs& args;
+    int kv_heads;  // of a job; the last one of a piece may have fewer
+    int jobs_of_piece;
     int jobs;
   };
   // The next job and span to compute, and the segments of the current wave.
@@ -123,6 +126,8 @@ class CpuAttention {
   void Divide();
   void CheckLimits(const AttentionArgs& args) const;
   const AttentionPieces& PiecesFor(const AttentionArgs& args);
+  // Decides how many KV heads a job has.
+  Round MakeRound(std::span<const AttentionPiece> pieces, const AttentionArgs& args) const;
   cpu::AttendJob MakeJob(const Round& round, int job) const;
   float* worker_scratch(int worker) const { return workers_ + worker * sizes_.worker_floats; }
 

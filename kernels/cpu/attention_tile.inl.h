@@ -14,8 +14,10 @@ constexpr int kHeader = kLanes;  // floats before the outputs of a partial resul
 
 PREFIXD_INLINE int PaddedDim(int head_dim) { return (head_dim + kLanes - 1) / kLanes * kLanes; }
 
-// The scratch arrays of one job, all in one allocation.
+// The scratch arrays of one KV head of a job. Those of all heads are in one allocation; k, v, p and rescale
+// are the same ones.
 struct AttendState {
+  int kv_head;  // of those of the job
   int rows;
   int dim;         // head_dim
   int padded;      // head_dim, rounded up to whole vectors
@@ -41,7 +43,8 @@ struct KvTile {
   const Type* values[kTileVectors];  // value_run tokens each
   int value_run;
   size_t value_step;  // elements between tokens
-  // The same for the tile that follows, to prefetch it. Not set in a widened tile.
+  // Parts of the tile that follows, to prefetch them: the same ones, or such that those of all KV heads are
+  // read in the order of memory. Not set in a widened tile.
   const Type* next_keys[kTileVectors];
   const Type* next_values[kTileVectors];
 };
@@ -138,11 +141,30 @@ PREFIXD_INLINE KvTile<DType::kF32> WidenedTile(const AttendState& s) {
   return kv;
 }
 
+// Sets next_keys and next_values to parts of the next tile such that the KV heads of the job together get all
+// of it in the order of memory: block by block, the K planes of all heads before the V planes. Requires
+// blocks of kLanes tokens. What would follow `last` is in the tile itself.
+template <DType kType>
+PREFIXD_INLINE void SetPlanesAhead(const AttendJob& job, int kv_head, int tile, int last, KvTile<kType>& kv) {
+  const int planes = 2 * job.kv_heads;
+  const int first = 2 * kTileVectors * kv_head;  // of the planes of the tile
+  int token = tile + kTileTokens + first / planes * kLanes, plane = first % planes;
+  const size_t of_head = static_cast<size_t>(kv_head) * job.plane_bytes;
+  for (int i = 0; i < 2 * kTileVectors; ++i) {
+    const size_t kind = plane < job.kv_heads ? job.k_offset : job.v_offset;
+    const size_t head = static_cast<size_t>(plane < job.kv_heads ? plane : plane - job.kv_heads);
+    const auto* ahead =
+        Plane<kType>(job, token <= last ? token : tile, kind - of_head + head * job.plane_bytes);
+    (i < kTileVectors ? kv.next_keys[i] : kv.next_values[i - kTileVectors]) = ahead;
+    if (++plane == planes) plane = 0, token += kLanes;
+  }
+}
+
 // Returns pointers to the first `count` tokens of the tile in their blocks. Vectors past them point to the
 // first tokens again; they are read but not used. `last` is the last token that the job reads; what would
 // follow it points to the tile itself.
 template <DType kType>
-PREFIXD_INLINE KvTile<kType> TileInPlace(const AttendJob& job, int tile, int count, int last) {
+PREFIXD_INLINE KvTile<kType> TileInPlace(const AttendJob& job, int kv_head, int tile, int count, int last) {
   const auto next = [last](int token) { return token + kTileTokens <= last ? token + kTileTokens : token; };
   KvTile<kType> kv = {};
   for (int v = 0; v < kTileVectors; ++v) {
@@ -158,6 +180,7 @@ PREFIXD_INLINE KvTile<kType> TileInPlace(const AttendJob& job, int tile, int cou
     kv.values[run] = Values<kType>(job, token);
     kv.next_values[run] = Values<kType>(job, next(token));
   }
+  if (job.block_tokens == kLanes) SetPlanesAhead(job, kv_head, tile, last, kv);
   return kv;
 }
 
@@ -212,13 +235,13 @@ PREFIXD_INLINE void AddValuesAt(int d, const AttendState& s, const KvTile<kType>
     const int in_run = t % kv.value_run;
     const int terms = Min(kv.value_run - in_run, end - t);
     const auto* values = kv.values[t / kv.value_run] + in_run * kv.value_step + d;
-    // These vectors are a part of every token. They prefetch as large a part of the next run, line by line.
+    // These vectors are a part of every token. They prefetch as large a part of the next runs, line by line.
     using Type = typename Element<kType>::Type;
     constexpr int kLine = 64 / sizeof(Type), kLines = (kVectors * kLanes + kLine - 1) / kLine;
     constexpr int kNext = kReadsAhead<kType> ? kLines : 0;
     const Type* next[kLines];
-    for (int i = 0; i < kNext; ++i)
-      next[i] = kv.next_values[t / kv.value_run] + d * kv.value_run + in_run * kVectors * kLanes + i * kLine;
+    const int ahead = d * kTileTokens + t * kVectors * kLanes, run = kv.value_run * s.dim;
+    for (int i = 0; i < kNext; ++i) next[i] = kv.next_values[ahead / run] + ahead % run + i * kLine;
     AddProducts<kVectors, kTileTokens, 1, kType, kNext>(tile, p + t, {values}, kv.value_step, terms, next,
                                                         kVectors * kLanes);
     t += terms;

@@ -38,14 +38,20 @@ struct GemmJob {
   Chain chain = Chain::kTerms;  // kPairs: of bf16 weights only
 };
 
-// Attention over some spans, for some positions and the query heads that share one KV head. The positions are
-// consecutive ones of one sequence; or they are of several sequences that have the same blocks in these
-// spans, and see all of their tokens: then first_position, for which any position after the spans does,
-// stands for them.
+// Attention over some spans, for some positions and the query heads that share one KV head, or each of some
+// KV heads. The positions are consecutive ones of one sequence; or they are of several sequences that have
+// the same blocks in these spans, and see all of their tokens: then first_position, for which any position
+// after the spans does, stands for them.
+// With several KV heads, at most kMostKvHeads, the members below are those of the first one; the others
+// follow it in q, in the blocks and in the results. Few positions are computed faster so: the planes of the
+// heads lie side by side in memory, and memory gives long runs faster than short ones.
+inline constexpr int kMostKvHeads = 8;
+
 struct AttendJob {
   const float* q;  // first head of row 0 of the step; heads are head_dim floats apart
   int q_stride;    // floats between rows
-  int group;       // number of query heads
+  int group;       // number of query heads of a KV head
+  int kv_heads;    // above 1 only where `partial` is null
   int head_dim;
   float scale;
   int window;  // number of tokens that a position sees, itself included; 0: itself and all before it
@@ -57,6 +63,7 @@ struct AttendJob {
   size_t block_bytes;
   size_t k_offset;         // of the K plane inside a block
   size_t v_offset;         // of the V plane inside a block
+  size_t plane_bytes;      // between the planes of KV heads
   const uint32_t* blocks;  // block table
   int block_tokens;
   KvType::Kind type;

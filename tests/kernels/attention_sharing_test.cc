@@ -249,14 +249,18 @@ TEST_P(AttentionSharingTest, SixteenSequencesReadASharedPrefixOnce) {
 // How often each block was read, by block id and offset of its K: what the jobs of CpuAttention ask for.
 Mutex counted_mutex;
 std::map<std::pair<BlockId, size_t>, int> counted GUARDED_BY(counted_mutex);
+int jobs_of_heads GUARDED_BY(counted_mutex) = 0;
 const cpu::Ops* counted_ops = nullptr;
 
 void CountAndAttend(const cpu::AttendJob& job, float* scratch) {
   const int last = std::min(job.end_span * kSpan, job.first_position + job.positions) - 1;
   {
     const MutexLock lock(counted_mutex);
-    for (int block = job.first_span * kSpan / job.block_tokens; block <= last / job.block_tokens; ++block)
-      ++counted[{job.blocks[block], job.k_offset}];
+    for (int block = job.first_span * kSpan / job.block_tokens; block <= last / job.block_tokens; ++block) {
+      for (size_t head = 0; head < static_cast<size_t>(job.kv_heads); ++head)
+        ++counted[{job.blocks[block], job.k_offset + head * job.plane_bytes}];
+    }
+    jobs_of_heads += job.kv_heads > 1;
   }
   counted_ops->attend(job, scratch);
 }
@@ -279,7 +283,9 @@ TEST_P(AttentionSharingTest, TheJobsReadEachBlockOnce) {
   const MutexLock lock(counted_mutex);
   EXPECT_EQ(counted.size(), 2 * (256 + 16 * 7u)) << "blocks of two KV heads";
   for (const auto& [place, times] : counted) EXPECT_EQ(times, 1) << "block " << place.first;
+  EXPECT_GT(jobs_of_heads, 0) << "the tails";
   counted.clear();
+  jobs_of_heads = 0;
 }
 
 // The layers of a step with two windows, and a second step with the same arguments and other tables.

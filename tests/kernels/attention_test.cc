@@ -342,6 +342,24 @@ TEST_P(AttentionTest, RunChecksTheLimits) {
   EXPECT_DEATH(run(&limits), "2/1 heads of 16.*reserved for 4/1");
 }
 
+// Enough sequences that a job has some KV heads: all, as many as it may, and what is left.
+TEST_P(AttentionTest, ManySequencesHaveJobsOfSomeKvHeads) {
+  uint64_t seed = 0;
+  for (const int kv_heads : {1, 3, 8, 11}) {
+    for (const int head_dim : {48, 64, 80}) {
+      for (const int window : {0, 70}) {
+        std::vector<std::pair<int, int>> sequences;
+        Prng prng(++seed);
+        for (int i = 0; i < 4 * fast->threads() + 3; ++i)
+          sequences.emplace_back(static_cast<int>(prng.Next() % 600), 1 + static_cast<int>(prng.Next() % 3));
+        const DType dtype = seed % 2 == 0 ? DType::kBF16 : DType::kF16;
+        ASSERT_NO_FATAL_FAILURE(
+            Compare({2 * kv_heads, kv_heads, head_dim, 16, dtype, window}, sequences, seed));
+      }
+    }
+  }
+}
+
 TEST_P(AttentionTest, RandomBatches) {
   const auto seeds = static_cast<uint64_t>(testing_support::Rounds(40));
   for (uint64_t seed = 1; seed <= seeds; ++seed) {
