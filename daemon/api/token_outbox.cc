@@ -30,6 +30,7 @@ void TokenOutbox::Reserve(RequestEvent* event) {
 }
 
 void TokenOutbox::OnEvent(RequestEvent event) {
+  bool posts = false;
   {
     MutexLock lock(mutex_);
     PREFIXD_CHECK(!finished_) << exchange_->request_id() << ": an event after the finish";
@@ -41,10 +42,12 @@ void TokenOutbox::OnEvent(RequestEvent event) {
       Prepend(&pending_->prompt_logprobs, &event.prompt_logprobs);
       Prepend(&pending_->tokens, &event.tokens);
       pending_ = std::move(event);
-      return;
+    } else {
+      pending_ = std::move(event);
+      posts = true;
     }
-    pending_ = std::move(event);
   }
+  if (!posts) return exchange_->Nudge();
   exchange_->Post([self = shared_from_this()] { self->Deliver(); });
 }
 

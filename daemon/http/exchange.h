@@ -98,6 +98,8 @@ class Exchange {
   // Runs `job` on an io thread. The posted jobs of one exchange run one after the other, in the order of the
   // calls.
   virtual void Post(std::function<void()> job) = 0;
+  // Says that a job that was posted still waits. From now on it does not wait for long jobs of others.
+  virtual void Nudge() = 0;
   // Runs `job` on a worker thread, in no particular order. For work that would block an io thread for too
   // long. Returns false, and drops the job, when the queue of the workers is full.
   [[nodiscard]] virtual bool PostWork(std::function<void()> job) = 0;

@@ -8,25 +8,36 @@ namespace prefixd {
 namespace asio = boost::asio;
 
 void PostQueue::Post(Executor strand, std::function<void()> job) {
-  {
-    MutexLock lock(mutex_);
-    if (closed_) return;
-    jobs_.push_back({std::move(strand), std::move(job), ++posted_});
-    if (running_ && begun_ != kNever && clock_.NowNanos() - begun_ >= kNanosAlone) PostAll();
-    if (std::exchange(running_, true)) return;
-  }
-  asio::post(io_, [self = shared_from_this()] { self->Drain(); });
+  MutexLock lock(mutex_);
+  if (closed_) return;
+  if (!running_) asio::post(io_, [self = shared_from_this()] { self->Drain(); });
+  running_ = true;
+  jobs_.push_back({std::move(strand), std::move(job), ++posted_});
+  PostAllIfLate();
+}
+
+void PostQueue::Nudge() {
+  MutexLock lock(mutex_);
+  PostAllIfLate();
+}
+
+void PostQueue::PostAllIfLate() {
+  if (begun_ != kNever && clock_->NowNanos() - begun_ >= kNanosAlone) PostAll();
 }
 
 void PostQueue::PostAll() {
-  for (Job& job : jobs_) asio::post(job.strand, std::move(job.run));
-  jobs_.clear();
+  while (!jobs_.empty()) {
+    Job job = std::move(jobs_.front());
+    jobs_.pop_front();
+    asio::post(job.strand, std::move(job.run));
+  }
 }
 
 std::optional<PostQueue::Job> PostQueue::Take(int64_t end) {
   MutexLock lock(mutex_);
   begun_ = kNever;
-  if (clock_.NowNanos() >= end) PostAll();
+  taken_ = 0;
+  if (clock_->NowNanos() >= end) PostAll();
   running_ = !jobs_.empty();
   if (!running_) return std::nullopt;
   std::optional<Job> job = std::move(jobs_.front());
@@ -36,7 +47,7 @@ std::optional<PostQueue::Job> PostQueue::Take(int64_t end) {
 }
 
 void PostQueue::Drain() {
-  const int64_t end = clock_.NowNanos() + kNanosAlone;
+  const int64_t end = clock_->NowNanos() + kNanosAlone;
   while (std::optional<Job> job = Take(end)) {
     // It runs here, unless the strand has other work.
     asio::dispatch(job->strand, [self = shared_from_this(), number = job->number, run = std::move(job->run)] {
@@ -48,7 +59,7 @@ void PostQueue::Drain() {
 
 void PostQueue::Begin(uint64_t number) {
   MutexLock lock(mutex_);
-  if (number == taken_) begun_ = clock_.NowNanos();
+  if (number == taken_) begun_ = clock_->NowNanos();
 }
 
 void PostQueue::Close() {

@@ -6,10 +6,10 @@
 // Threads: any.
 //
 // Invariants
-//   1. At most one Drain is posted or runs. One is if and only if running_.
+//   1. At most one Drain is posted or takes jobs. One is if and only if running_.
 //   2. The jobs of a strand run in the order of Post, never two at the same time.
-//   3. Long jobs are not for one thread alone: once a Drain has taken kNanosAlone, it leaves the jobs that
-//      wait to all io threads. So does a call of Post when the job that runs has taken as long.
+//   3. Once a Drain has taken kNanosAlone, it leaves the jobs that wait to all io threads. When one job takes
+//      as long, the next call of Post or Nudge does so.
 #pragma once
 
 #include <boost/asio/any_io_executor.hpp>
@@ -30,10 +30,12 @@ class PostQueue final : public std::enable_shared_from_this<PostQueue> {
   using Executor = boost::asio::any_io_executor;
   static constexpr int64_t kNanosAlone = 1'000'000;
 
-  explicit PostQueue(Executor io) : io_(std::move(io)) {}
+  PostQueue(Executor io, std::unique_ptr<const Clock> clock) : io_(std::move(io)), clock_(std::move(clock)) {}
 
   // Runs `job` on the strand, after this call or, on another thread, during it. The job throws nothing.
   void Post(Executor strand, std::function<void()> job) EXCLUDES(mutex_);
+  // Says that a job still waits, which may be behind a long one.
+  void Nudge() EXCLUDES(mutex_);
   // Drops the jobs that have not begun, and all later ones: nobody runs `io` any more.
   void Close() EXCLUDES(mutex_);
 
@@ -52,13 +54,14 @@ class PostQueue final : public std::enable_shared_from_this<PostQueue> {
   std::optional<Job> Take(int64_t end) EXCLUDES(mutex_);
   // Leaves the jobs that wait to all io threads. Requires that the strands have all earlier ones.
   void PostAll() REQUIRES(mutex_);
+  void PostAllIfLate() REQUIRES(mutex_);
 
   const Executor io_;
-  const SystemClock clock_;
+  const std::unique_ptr<const Clock> clock_;
   Mutex mutex_;
   std::deque<Job> jobs_ GUARDED_BY(mutex_);
   uint64_t posted_ GUARDED_BY(mutex_) = 0;     // jobs ever
-  uint64_t taken_ GUARDED_BY(mutex_) = 0;      // the number of the job that the Drain has taken
+  uint64_t taken_ GUARDED_BY(mutex_) = 0;      // the number of the job that the Drain has taken; 0: none
   int64_t begun_ GUARDED_BY(mutex_) = kNever;  // when it began; kNever: its strand may not have it
   bool running_ GUARDED_BY(mutex_) = false;
   bool closed_ GUARDED_BY(mutex_) = false;

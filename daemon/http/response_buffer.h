@@ -47,6 +47,7 @@ class Connection {
   virtual void Wake() = 0;
   virtual bool closing() const = 0;  // the server is stopping: no keep-alive
   virtual void Post(std::function<void()> job) = 0;
+  virtual void Nudge() = 0;
   virtual std::function<void()> PostAfter(double seconds, std::function<void()> job) = 0;
   virtual bool PostWork(std::function<void()> job) = 0;
   virtual ByteBudget& budget() = 0;
@@ -189,6 +190,7 @@ class HttpExchange final : public Exchange {
   bool interrupted() const override { return response_->interrupted(); }
   void OnDisconnect(std::function<void()> callback) override { response_->OnDisconnect(std::move(callback)); }
   void Post(std::function<void()> job) override { response_->connection()->Post(std::move(job)); }
+  void Nudge() override { response_->connection()->Nudge(); }
   std::function<void()> PostAfter(double seconds, std::function<void()> job) override {
     return response_->connection()->PostAfter(seconds, std::move(job));
   }

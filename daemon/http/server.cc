@@ -50,6 +50,10 @@ void RejectConnection(StreamSocket socket, const std::string& request_id) {
   ::shutdown(socket.native_handle(), SHUT_WR);
 }
 
+std::shared_ptr<PostQueue> MakePostQueue(asio::io_context& io) {
+  return std::make_shared<PostQueue>(io.get_executor(), std::make_unique<SystemClock>());
+}
+
 uint64_t RandomSeed() {
   std::random_device device;
   return (static_cast<uint64_t>(device()) << 32) | device();
@@ -64,8 +68,7 @@ struct HttpServer::Impl {
         acceptor(asio::make_strand(io)),
         retry(acceptor.get_executor()),
         context(std::make_shared<ServerContext>(std::move(options), std::move(handler), std::move(wants_body),
-                                                std::make_shared<PostQueue>(io.get_executor()),
-                                                RandomSeed())) {
+                                                MakePostQueue(io), RandomSeed())) {
     acceptor.assign(asio::generic::stream_protocol(listener.family, 0), listener.fd);
   }
 

@@ -57,6 +57,7 @@ class Session final : public Connection, public std::enable_shared_from_this<Ses
     server_->posts->Post(socket_.get_executor(),
                          [self = shared_from_this(), job = std::move(job)] { self->RunJob(job); });
   }
+  void Nudge() override { server_->posts->Nudge(); }
   std::function<void()> PostAfter(double seconds, std::function<void()> job) override;
   bool PostWork(std::function<void()> job) override {
     return server_->PostWork([job = std::move(job)] { RunAndCatch(job); });

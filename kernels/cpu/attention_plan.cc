@@ -16,6 +16,10 @@ using cpu::AttendJob;
 // enough to balance the threads and to stay in L2.
 constexpr int kRowsPerJob = 96;
 constexpr size_t kAlignment = 64;
+// Jobs of several KV heads are at most 1 of so many of each thread: a thread may wait for the last one.
+constexpr int kJobsPerThread = 8;
+// What such a job reads ahead stays in L2 until it is used.
+constexpr size_t kTileBytes = 128 << 10;
 
 size_t Aligned(size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 size_t AlignedFloats(size_t floats) { return Aligned(floats * sizeof(float)) / sizeof(float); }
@@ -149,26 +153,37 @@ const AttentionPieces& CpuAttention::PiecesFor(const AttentionArgs& args) {
 CpuAttention::Round CpuAttention::MakeRound(std::span<const AttentionPiece> pieces,
                                             const AttentionArgs& args) const {
   const KvLayout& layout = args.pool->layout();
-  const int threads = threads_.threads(), count = static_cast<int>(pieces.size());
-  int most_positions = 1;
-  for (const AttentionPiece& piece : pieces)
-    most_positions = std::max(most_positions, static_cast<int>(piece.rows.size()));
-  // The order in which kernels ask for memory ahead is made for these; q8_0 is bound by arithmetic.
-  const bool reads_runs =
-      layout.type.element_bytes() == 2 && layout.block_tokens == numerics::kPartialSums && count > 0;
-  // The rows of all heads of a job share its scratch.
-  int together = 1;
-  if (reads_runs) {
-    const int fit = std::max(1, sizes_.positions / most_positions);
-    together = std::min({layout.kv_heads, cpu::kMostKvHeads, fit});
-  }
-  const auto jobs_of_piece = [&] { return cpu::DivideUp(layout.kv_heads, together); };
-  while (together > 1 && threads > 1 && count * jobs_of_piece() < cpu::kUnitsPerThread * threads) --together;
+  const int together = pieces.empty() ? 1 : HeadsTogether(pieces, layout);
+  const int jobs_of_piece = cpu::DivideUp(layout.kv_heads, together);
   return {.pieces = pieces,
           .args = args,
-          .kv_heads = together,
-          .jobs_of_piece = jobs_of_piece(),
-          .jobs = count * jobs_of_piece()};
+          .kv_heads = cpu::DivideUp(layout.kv_heads, jobs_of_piece),
+          .jobs_of_piece = jobs_of_piece,
+          .jobs = static_cast<int>(pieces.size()) * jobs_of_piece};
+}
+
+int CpuAttention::HeadsTogether(std::span<const AttentionPiece> pieces, const KvLayout& layout) const {
+  // The order in which kernels ask for memory ahead is made for these; q8_0 is bound by arithmetic.
+  if (layout.type.element_bytes() != 2 || layout.block_tokens != numerics::kPartialSums) return 1;
+  int most_positions = 0;
+  int64_t largest = 0, all = 0;  // positions times spans
+  for (const AttentionPiece& piece : pieces) {
+    const int positions = static_cast<int>(piece.rows.size());
+    const int64_t work = int64_t{positions} * (piece.end_span - piece.first_span);
+    most_positions = std::max(most_positions, positions);
+    largest = std::max(largest, work);
+    all += work;
+  }
+  const size_t tile_bytes = 2 * layout.PlaneBytes() * (numerics::kAttentionTile / numerics::kPartialSums);
+  int together =
+      std::min({layout.kv_heads, cpu::kMostKvHeads,
+                sizes_.positions / most_positions,  // the rows of all heads of a job share its scratch
+                static_cast<int>(kTileBytes / tile_bytes)});
+  // No job is so large that other threads wait long for its end.
+  const int64_t units = int64_t{threads_.threads()} * kJobsPerThread;
+  while (together > 1 && threads_.threads() > 1 && largest * together * units > all * layout.kv_heads)
+    --together;
+  return std::max(together, 1);
 }
 
 void CpuAttention::RunRound(const Round& round) {
@@ -225,6 +240,7 @@ AttendJob CpuAttention::MakeJob(const Round& round, int job) const {
 }
 
 void CpuAttention::RunInWaves(const Round& round, int most_positions) {
+  PREFIXD_CHECK(round.kv_heads == 1) << "a wave has partial results of one KV head for each job";
   const int group = limits_.heads / limits_.kv_heads;
   const int threads = threads_.threads();
   Wave wave = {.slot_floats = ops_.partial_floats(limits_.head_dim) * group * most_positions, .slots = 0};

@@ -102,7 +102,7 @@ class CpuAttention {
     size_t segments;
     size_t bytes;
   };
-  // A round of the pieces of a plan. The jobs of a piece follow each other.
+  // A round of the pieces of a plan. The jobs of a piece follow each other. Waves have jobs of one KV head.
   struct Round {
     std::span<const AttentionPiece> pieces;
     const AttentionArgs& args;
@@ -126,8 +126,9 @@ class CpuAttention {
   void Divide();
   void CheckLimits(const AttentionArgs& args) const;
   const AttentionPieces& PiecesFor(const AttentionArgs& args);
-  // Decides how many KV heads a job has.
   Round MakeRound(std::span<const AttentionPiece> pieces, const AttentionArgs& args) const;
+  // The most KV heads that a job of the round should have. Requires that it has pieces.
+  int HeadsTogether(std::span<const AttentionPiece> pieces, const KvLayout& layout) const;
   cpu::AttendJob MakeJob(const Round& round, int job) const;
   float* worker_scratch(int worker) const { return workers_ + worker * sizes_.worker_floats; }
 

@@ -9,6 +9,7 @@
 #include "kernels/cpu/gemm_panels.inl.h"
 #include "kernels/cpu/gemm.inl.h"
 #include "kernels/cpu/rowwise.inl.h"
+#include "kernels/cpu/attention_kv.inl.h"
 #include "kernels/cpu/attention_tile.inl.h"
 #include "kernels/cpu/attention_quant.inl.h"
 #include "kernels/cpu/attention.inl.h"

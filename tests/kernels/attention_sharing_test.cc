@@ -283,7 +283,8 @@ TEST_P(AttentionSharingTest, TheJobsReadEachBlockOnce) {
   const MutexLock lock(counted_mutex);
   EXPECT_EQ(counted.size(), 2 * (256 + 16 * 7u)) << "blocks of two KV heads";
   for (const auto& [place, times] : counted) EXPECT_EQ(times, 1) << "block " << place.first;
-  EXPECT_GT(jobs_of_heads, 0) << "the tails";
+  EXPECT_EQ(jobs_of_heads > 0, fast->threads() <= 2)
+      << "of the tails, where there are enough for the threads";
   counted.clear();
   jobs_of_heads = 0;
 }

@@ -346,11 +346,11 @@ TEST_P(AttentionTest, RunChecksTheLimits) {
 TEST_P(AttentionTest, ManySequencesHaveJobsOfSomeKvHeads) {
   uint64_t seed = 0;
   for (const int kv_heads : {1, 3, 8, 11}) {
-    for (const int head_dim : {48, 64, 80}) {
+    for (const int head_dim : {48, 50, 64, 80}) {
       for (const int window : {0, 70}) {
         std::vector<std::pair<int, int>> sequences;
         Prng prng(++seed);
-        for (int i = 0; i < 4 * fast->threads() + 3; ++i)
+        for (int i = 0; i < 8 * fast->threads() + 3; ++i)
           sequences.emplace_back(static_cast<int>(prng.Next() % 600), 1 + static_cast<int>(prng.Next() % 3));
         const DType dtype = seed % 2 == 0 ? DType::kBF16 : DType::kF16;
         ASSERT_NO_FATAL_FAILURE(

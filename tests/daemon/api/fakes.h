@@ -100,6 +100,7 @@ class MemoryExchange final : public Exchange {
   bool interrupted() const override { return stopped; }
   void OnDisconnect(std::function<void()> callback) override;
   void Post(std::function<void()> job) override { jobs_.push_back(std::move(job)); }
+  void Nudge() override { ++nudges; }
   std::function<void()> PostAfter(double seconds, std::function<void()> job) override;
   bool PostWork(std::function<void()> job) override;
   void ReleaseBody() override { request_.body.clear(); }
@@ -123,6 +124,7 @@ class MemoryExchange final : public Exchange {
   bool room = true;       // false: the next Write fails, as with a full budget
   bool workers = true;    // false: PostWork fails, as with a full queue
   int works = 0;          // jobs given to PostWork
+  int nudges = 0;
   const ErrorStyle* style = &kOpenAiErrors;
 
  private:

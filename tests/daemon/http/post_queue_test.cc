@@ -6,6 +6,7 @@
 #include <atomic>
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
+#include <boost/asio/post.hpp>
 #include <boost/asio/strand.hpp>
 #include <condition_variable>
 #include <memory>
@@ -60,11 +61,13 @@ class PostQueueTest : public testing::Test {
 
   asio::io_context io_;
   asio::executor_work_guard<asio::io_context::executor_type> work_{io_.get_executor()};
-  std::shared_ptr<PostQueue> queue_ = std::make_shared<PostQueue>(io_.get_executor());
+  std::shared_ptr<PostQueue> queue_ =
+      std::make_shared<PostQueue>(io_.get_executor(), std::make_unique<SystemClock>());
   std::vector<std::thread> threads_;
 };
 
 TEST_F(PostQueueTest, OneThreadTakesTheJobsOfAllStrandsInOrder) {
+  queue_ = std::make_shared<PostQueue>(io_.get_executor(), std::make_unique<ManualClock>());
   std::vector<int> order;
   for (int i = 0; i < 20; ++i) queue_->Post(NewStrand(), [&order, i] { order.push_back(i); });
   EXPECT_TRUE(order.empty()) << "Post runs nothing itself";
@@ -136,6 +139,52 @@ TEST_F(PostQueueTest, JobsThatComeWhileALongOneRunsDoNotWaitForIt) {
   }
   Stop();
   EXPECT_TRUE(waited);
+}
+
+// The second job waits, and nothing else is posted.
+TEST_F(PostQueueTest, ANudgeIsEnoughForJobsBehindALongOne) {
+  Event begun, ran;
+  bool waited = false;
+  queue_->Post(NewStrand(), [&] {
+    begun.Set();
+    waited = ran.Wait();
+  });
+  queue_->Post(NewStrand(), [&] { ran.Set(); });
+  Start(2);
+  ASSERT_TRUE(begun.Wait());
+  for (int i = 0; i < 100'000 && !ran.is_set(); ++i) {
+    queue_->Nudge();
+    std::this_thread::sleep_for(std::chrono::microseconds(500));
+  }
+  Stop();
+  EXPECT_TRUE(waited);
+}
+
+// The strand of the last job of a Drain is busy. When the job runs at last, no Drain does: that it took long
+// is no reason to wake many threads for the next jobs.
+TEST_F(PostQueueTest, AJobThatRunsAfterItsDrainIsNotTheNextDrains) {
+  auto owned = std::make_unique<ManualClock>();
+  ManualClock& clock = *owned;
+  queue_ = std::make_shared<PostQueue>(io_.get_executor(), std::move(owned));
+  const PostQueue::Executor busy = NewStrand();
+  int ran = 0;
+  Event begun, end;
+  asio::post(busy, [&] {
+    begun.Set();
+    end.Wait();
+  });
+  std::thread other([this] { io_.run_one(); });
+  ASSERT_TRUE(begun.Wait());
+  queue_->Post(busy, [&] { ++ran; });
+  EXPECT_EQ(io_.run_one(), 1u) << "the Drain, which leaves the job to the strand";
+  end.Set();
+  other.join();
+  for (int i = 0; i < 3 && ran == 0; ++i) io_.run_one();
+  EXPECT_EQ(ran, 1);
+  clock.Advance(2 * PostQueue::kNanosAlone);
+  for (int i = 0; i < 10; ++i) queue_->Post(NewStrand(), [&] { ++ran; });
+  EXPECT_EQ(io_.run_one(), 1u);
+  EXPECT_EQ(ran, 11) << "all with one wake-up";
 }
 
 TEST_F(PostQueueTest, NothingRunsAfterClose) {

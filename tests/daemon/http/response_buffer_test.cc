@@ -66,6 +66,7 @@ class FakeConnection final : public Connection {
   void Wake() override { ++wakes; }
   bool closing() const override { return is_closing; }
   void Post(std::function<void()> job) override { job(); }
+  void Nudge() override {}
   std::function<void()> PostAfter(double, std::function<void()>) override {
     return [] {};
   }
