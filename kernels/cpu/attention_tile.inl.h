@@ -60,8 +60,8 @@ PREFIXD_INLINE void AddValuesAt(int d, const AttendState& s, const KvTile<kType>
     constexpr int kNext = kReadsAhead<kType> ? kLines : 0;
     const Type* next[kLines];
     const int ahead = d * kTileTokens + t * kVectors * kLanes, run = kv.value_run * s.dim;
-    const Type* const from = kv.next_values[ahead / run] + Min(ahead % run, run - terms * kVectors * kLanes);
-    for (int i = 0; i < kNext; ++i) next[i] = from + i * kLine;
+    const int in_next = Min(ahead % run, run - terms * kVectors * kLanes);
+    for (int i = 0; i < kNext; ++i) next[i] = kv.next_values[ahead / run] + in_next + i * kLine;
     AddProducts<kVectors, kTileTokens, 1, kType, kNext>(tile, p + t, {values}, kv.value_step, terms, next,
                                                         kVectors * kLanes);
     t += terms;
