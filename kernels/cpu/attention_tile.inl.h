@@ -3,32 +3,47 @@
 
 namespace prefixd::PREFIXD_ISA {
 
+// The order of the lanes while a tile sums: that of Split, or their own.
+template <DType kType>
+constexpr bool kSplits = kSplitsBF16&& kType == DType::kBF16;
+
 // Writes the sums of a tile to rows that are `stride` floats apart.
-template <int kRows, int kVectors>
+template <bool kSplit = false, int kRows, int kVectors>
 PREFIXD_INLINE void StoreRows(const Tile<kRows, kVectors>& tile, float* to, int stride) {
 #pragma GCC unroll 16
   for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 16
-    for (int v = 0; v < kVectors; ++v) Store(to + r * stride + v * kLanes, tile.acc[r][v]);
+    for (int v = 0; v < kVectors; ++v)
+      Store(to + r * stride + v * kLanes, kSplit ? Join(tile.acc[r][v]) : tile.acc[r][v]);
   }
 }
 
 // Starts the sums of a tile with such rows, each times its factor.
-template <int kRows, int kVectors>
+template <bool kSplit = false, int kRows, int kVectors>
 PREFIXD_INLINE void LoadScaled(Tile<kRows, kVectors>& tile, const float* from, int stride,
                                const float* factors) {
 #pragma GCC unroll 16
   for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 16
-    for (int v = 0; v < kVectors; ++v)
-      tile.acc[r][v] = Mul(Load(from + r * stride + v * kLanes), Set(factors[r]));
+    for (int v = 0; v < kVectors; ++v) {
+      const F32x16 sums = Load(from + r * stride + v * kLanes);
+      tile.acc[r][v] = Mul(kSplit ? Split(sums) : sums, Set(factors[r]));
+    }
   }
 }
 
-// A tile of few rows has more vectors. Otherwise its sums, each a chain of fma, would be too few to hide the
-// latency of one.
-template <int kRows>
-constexpr int kMostVectors = 3 * kRows <= kTileRows ? 2 * kPanelVectors : kPanelVectors;
+// A tile of few rows has more vectors, as long as it has at most kSums of sums. Otherwise its sums, each a
+// chain of fma, would be too few to hide the latency of one.
+template <int kRows, int kSums, int kVectors>
+constexpr int MostVectors() {
+  if constexpr (kVectors > kPanelVectors && kRows * kVectors > kSums) {
+    return MostVectors<kRows, kSums, kVectors / 2>();
+  }
+  return kVectors;
+}
+// Of a KvTile, and of a QuantTile, whose scales take registers as well.
+template <int kRows, typename Kv>
+constexpr int kMostVectors = MostVectors<kRows, kAttentionSums, kTileVectors>();
 
 // Computes the scores p[r][t] of a block of rows for the tokens of kVectors vectors, from t on.
 template <int kVectors, int kRows, DType kType>
@@ -38,9 +53,9 @@ PREFIXD_INLINE void ScoresAt(int t, const AttendState& s, const KvTile<kType>& k
   Tile<kRows, kVectors> tile;
   Clear(tile);
   constexpr int kNext = kReadsAhead<kType> ? kVectors : 0;
-  AddProducts<1, 1, kRows, kType, kNext>(tile, q, keys, kv.key_step, s.dim, kv.next_keys + t / kLanes,
-                                         kv.key_step);
-  StoreRows(tile, s.p + t, kTileTokens);
+  AddProducts<1, 1, kRows, kType, kNext, kSplits<kType>>(tile, q, keys, kv.key_step, s.dim,
+                                                         kv.next_keys + t / kLanes, kv.key_step);
+  StoreRows<kSplits<kType>>(tile, s.p + t, kTileTokens);
 }
 
 // Computes out[r] = out[r] * rescale[r] + sum of p[r][t] V[t] over the tokens begin .. end - 1, for the
@@ -49,7 +64,7 @@ template <int kVectors, int kRows, DType kType>
 PREFIXD_INLINE void AddValuesAt(int d, const AttendState& s, const KvTile<kType>& kv, const float* p,
                                 const float* rescale, float* out, int begin, int end) {
   Tile<kRows, kVectors> tile;
-  LoadScaled(tile, out + d, s.padded, rescale);
+  LoadScaled<kSplits<kType>>(tile, out + d, s.padded, rescale);
   for (int t = begin; t < end;) {
     const int in_run = t % kv.value_run;
     const int terms = Min(kv.value_run - in_run, end - t);
@@ -62,11 +77,11 @@ PREFIXD_INLINE void AddValuesAt(int d, const AttendState& s, const KvTile<kType>
     const int ahead = d * kTileTokens + t * kVectors * kLanes, run = kv.value_run * s.dim;
     const int in_next = Min(ahead % run, run - terms * kVectors * kLanes);
     for (int i = 0; i < kNext; ++i) next[i] = kv.next_values[ahead / run] + in_next + i * kLine;
-    AddProducts<kVectors, kTileTokens, 1, kType, kNext>(tile, p + t, {values}, kv.value_step, terms, next,
-                                                        kVectors * kLanes);
+    AddProducts<kVectors, kTileTokens, 1, kType, kNext, kSplits<kType>>(tile, p + t, {values}, kv.value_step,
+                                                                        terms, next, kVectors * kLanes);
     t += terms;
   }
-  StoreRows(tile, out + d, s.padded);
+  StoreRows<kSplits<kType>>(tile, out + d, s.padded);
 }
 
 // K and V of one tile of the type q8_0, in their blocks; the fields are those of KvTile. The next tile is
@@ -81,6 +96,9 @@ struct QuantTile {
   const int8_t* next_keys[kTileVectors];
   const int8_t* next_values[kTileVectors];
 };
+
+template <int kRows>
+constexpr int kMostVectors<kRows, QuantTile> = MostVectors<kRows, kQuantAttentionSums, 2 * kPanelVectors>();
 
 template <int kVectors, int kRows>
 PREFIXD_INLINE void ScoresAt(int t, const AttendState& s, const QuantTile& kv, const float* q) {
@@ -145,11 +163,11 @@ PREFIXD_INLINE void AddValuesAt(int d, const AttendState& s, const QuantTile& kv
 // panels.
 template <int kRows, typename Kv>
 void Scores(const AttendState& s, const Kv& kv, const float* q, int begin, int end) {
-  constexpr int kMost = kMostVectors<kRows> * kLanes;
+  constexpr int kMost = kMostVectors<kRows, Kv> * kLanes;
   int t = begin / kPanel * kPanel;
-  for (; t + kMost - kPanel < end; t += kMost) ScoresAt<kMostVectors<kRows>, kRows>(t, s, kv, q);
+  for (; t + kMost - kPanel < end; t += kMost) ScoresAt<kMostVectors<kRows, Kv>, kRows>(t, s, kv, q);
   if constexpr (kMost > kPanel) {
-    if (t < end) ScoresAt<kPanelVectors, kRows>(t, s, kv, q);
+    for (; t < end; t += kPanel) ScoresAt<kPanelVectors, kRows>(t, s, kv, q);
   }
 }
 
@@ -157,10 +175,10 @@ void Scores(const AttendState& s, const Kv& kv, const float* q, int begin, int e
 template <int kRows, typename Kv>
 void AddValues(const AttendState& s, const Kv& kv, const float* p, const float* rescale, float* out,
                int begin, int end) {
-  constexpr int kMost = kMostVectors<kRows> * kLanes;
+  constexpr int kMost = kMostVectors<kRows, Kv> * kLanes;
   int d = 0;
   for (; d + kMost <= s.padded; d += kMost)
-    AddValuesAt<kMostVectors<kRows>, kRows>(d, s, kv, p, rescale, out, begin, end);
+    AddValuesAt<kMostVectors<kRows, Kv>, kRows>(d, s, kv, p, rescale, out, begin, end);
   for (; d + kPanel <= s.padded; d += kPanel)
     AddValuesAt<kPanelVectors, kRows>(d, s, kv, p, rescale, out, begin, end);
   if constexpr (kPanelVectors > 1) {

@@ -33,6 +33,17 @@ PREFIXD_INLINE F32x16 Widen(const typename Element<kType>::Type* p) {
   }
 }
 
+// Widen, to the order of Split where kSplit.
+template <DType kType, bool kSplit>
+PREFIXD_INLINE F32x16 WidenTo(const typename Element<kType>::Type* p) {
+  if constexpr (kSplit) {
+    static_assert(kType == DType::kBF16);
+    return SplitBF16(p);
+  } else {
+    return Widen<kType>(p);
+  }
+}
+
 // kRows x kVectors vectors of sums, kept in registers.
 template <int kRows, int kVectors>
 struct Tile {
@@ -71,7 +82,9 @@ PREFIXD_INLINE void StoreSums(const Tile<kRows, kVectors>& tile, float* to) {
 //   w: kRun neighbouring vectors share one pointer; the elements for term k start k * w_step after it.
 //   next[0 .. kNext - 1]: memory that is read later; term k prefetches the line k * next_step after each, to
 //   L2: more reads of L2 than of L1 can be in flight.
-template <int kRun, int kRowStep, int kTermStep, DType kType, int kNext = 0, int kRows, int kVectors>
+// With kSplit the lanes of acc are in the order of Split.
+template <int kRun, int kRowStep, int kTermStep, DType kType, int kNext = 0, bool kSplit = false, int kRows,
+          int kVectors>
 PREFIXD_INLINE void AddProducts(Tile<kRows, kVectors>& tile, const float* x,
                                 const typename Element<kType>::Type* const (&w)[kVectors / kRun],
                                 size_t w_step, int terms,
@@ -85,13 +98,22 @@ PREFIXD_INLINE void AddProducts(Tile<kRows, kVectors>& tile, const float* x,
       const F32x16 value = Set(x[0]);
 #pragma GCC unroll 16
       for (int v = 0; v < kVectors; ++v) {
-        const F32x16 weight = Widen<kType>(w[v / kRun] + at + v % kRun * kLanes);
+        const F32x16 weight = WidenTo<kType, kSplit>(w[v / kRun] + at + v % kRun * kLanes);
         tile.acc[0][v] = Fma(value, weight, tile.acc[0][v]);
+      }
+    } else if constexpr ((kRows + 1) * kVectors >= kVectorRegisters) {
+#pragma GCC unroll 16
+      for (int v = 0; v < kVectors; ++v) {
+        const F32x16 weight = WidenTo<kType, kSplit>(w[v / kRun] + at + v % kRun * kLanes);
+#pragma GCC unroll 16
+        for (int r = 0; r < kRows; ++r) tile.acc[r][v] = Fma(Set(x[r * kRowStep]), weight, tile.acc[r][v]);
+        asm volatile("" ::: "memory");  // load x again: copies of it would take the registers of sums
       }
     } else {
       F32x16 weights[kVectors];
 #pragma GCC unroll 16
-      for (int v = 0; v < kVectors; ++v) weights[v] = Widen<kType>(w[v / kRun] + at + v % kRun * kLanes);
+      for (int v = 0; v < kVectors; ++v)
+        weights[v] = WidenTo<kType, kSplit>(w[v / kRun] + at + v % kRun * kLanes);
 #pragma GCC unroll 16
       for (int r = 0; r < kRows; ++r) {
         const F32x16 value = Set(x[r * kRowStep]);

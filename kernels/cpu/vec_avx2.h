@@ -17,6 +17,8 @@ namespace prefixd::avx2 {
 constexpr int kTileRows = 6;
 constexpr int kPanelVectors = 1;
 constexpr int kAccumulators = 5;                                        // in vectors
+constexpr int kVectorRegisters = 8;                                     // in vectors
+constexpr int kAttentionSums = 6, kQuantAttentionSums = 4;              // in vectors: attention_tile.inl.h
 constexpr int kChunkRows = 96, kChunkColumns = 256, kPartTerms = 1024;  // gemm_panels.inl.h
 constexpr bool kWidensPanels = false;
 constexpr int kWidePartTerms = 1024;
@@ -98,6 +100,24 @@ PREFIXD_INLINE __m256 FromBF16x8(const uint16_t* p) {
   return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(half), 16));
 }
 PREFIXD_INLINE F32x16 FromBF16(const uint16_t* p) { return {FromBF16x8(p), FromBF16x8(p + 8)}; }
+// Widening to an order that takes fewer instructions, which FMA leaves less room for: the elements 0, 2, ..
+// 14, 1, 3, .. 15. Split and Join convert to this order and back.
+constexpr bool kSplitsBF16 = true;
+PREFIXD_INLINE F32x16 SplitBF16(const uint16_t* p) {
+  const __m256i pairs = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+  return {_mm256_castsi256_ps(_mm256_slli_epi32(pairs, 16)),
+          _mm256_castsi256_ps(_mm256_blend_epi16(pairs, _mm256_setzero_si256(), 0b01010101))};
+}
+PREFIXD_INLINE F32x16 Split(F32x16 a) {
+  const __m256 first = _mm256_permute2f128_ps(a.lo, a.hi, 0x20);   // 0 .. 3, 8 .. 11
+  const __m256 second = _mm256_permute2f128_ps(a.lo, a.hi, 0x31);  // 4 .. 7, 12 .. 15
+  return {_mm256_shuffle_ps(first, second, 0b10001000), _mm256_shuffle_ps(first, second, 0b11011101)};
+}
+PREFIXD_INLINE F32x16 Join(F32x16 a) {
+  const __m256 first = _mm256_unpacklo_ps(a.lo, a.hi);   // 0 .. 3, 8 .. 11
+  const __m256 second = _mm256_unpackhi_ps(a.lo, a.hi);  // 4 .. 7, 12 .. 15
+  return {_mm256_permute2f128_ps(first, second, 0x20), _mm256_permute2f128_ps(first, second, 0x31)};
+}
 PREFIXD_INLINE F32x16 FromF16(const uint16_t* p) {
   return {_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))),
           _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p + 8)))};

@@ -17,6 +17,8 @@ namespace prefixd::PREFIXD_ISA {
 constexpr int kTileRows = 12;
 constexpr int kPanelVectors = 2;
 constexpr int kAccumulators = 24;
+constexpr int kVectorRegisters = 32;
+constexpr int kAttentionSums = 16, kQuantAttentionSums = 16;             // attention_tile.inl.h
 constexpr int kChunkRows = 504, kChunkColumns = 128, kPartTerms = 2048;  // gemm_panels.inl.h
 constexpr bool kWidensPanels = true;
 constexpr int kWidePartTerms = 1024;
@@ -61,6 +63,11 @@ PREFIXD_INLINE F32x16 FromBF16(const uint16_t* p) {
   const __m256i half = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
   return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16))};
 }
+// Another order of the elements would gain nothing (vec_avx2.h).
+constexpr bool kSplitsBF16 = false;
+PREFIXD_INLINE F32x16 SplitBF16(const uint16_t* p) { return FromBF16(p); }
+PREFIXD_INLINE F32x16 Split(F32x16 a) { return a; }
+PREFIXD_INLINE F32x16 Join(F32x16 a) { return a; }
 PREFIXD_INLINE F32x16 FromF16(const uint16_t* p) {
   return {_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))};
 }
