@@ -120,6 +120,7 @@ TEST_F(BudgetTest, EventsThatWaitForTheIoThreadAreBounded) {
   for (int i = 0; i < 1000; ++i) {
     api_.engine.Generate(0, "abcdefgh");
     ASSERT_LE(api_.budget->held(), api_.budget->limit());
+    ASSERT_EQ(exchange->nudges, i) << "all but the first say that a job waits";
   }
   exchange->RunJobs();
   EXPECT_TRUE(exchange->ended);
