@@ -5,7 +5,7 @@ namespace prefixd::PREFIXD_ISA {
 
 // The order of the lanes while a tile sums: that of Split, or their own.
 template <DType kType>
-constexpr bool kSplits = kSplitsBF16&& kType == DType::kBF16;
+constexpr bool kSplits = (kType == DType::kBF16) && kSplitsBF16;
 
 // Writes the sums of a tile to rows that are `stride` floats apart.
 template <bool kSplit = false, int kRows, int kVectors>

@@ -21,7 +21,6 @@ constexpr int kTileRows = 12;
 constexpr int kPanelVectors = 2;
 constexpr int kAccumulators = 24;
 constexpr int kVectorRegisters = 32;
-constexpr int kAttentionSums = 16, kQuantAttentionSums = 16;  // attention_tile.inl.h
 constexpr int kChunkRows = 504, kChunkColumns = 128, kPartTerms = 2048;
 constexpr bool kWidensPanels = true;
 constexpr int kWidePartTerms = 1024;
