@@ -15,7 +15,6 @@ size_t AttendScratch(const AttendJob& job) {
 // Divides the scratch memory of a job into the arrays of its KV heads.
 PREFIXD_INLINE AttendState DivideScratch(const AttendJob& job, float* scratch, int kv_head) {
   AttendState s;
-  s.kv_head = kv_head;
   s.rows = job.positions * job.group;
   s.dim = job.head_dim;
   s.padded = PaddedDim(job.head_dim);
@@ -95,7 +94,7 @@ void AttendTile(const AttendJob& job, const AttendState& s, int first_row, int e
   const int begin = Max(0, FirstToken(job, first_row) - tile);
   const int end = Min(kTileTokens, LastToken(job, end_row - 1) + 1 - tile);
   if (InPlace(job, s.rows)) {
-    const KvTile<kType> kv = TileInPlace<kType>(job, s.kv_head, tile, end, LastOfJob(job, s.rows));
+    const KvTile<kType> kv = TileInPlace<kType>(job, s.ahead, tile, end, LastOfJob(job, s.rows));
     for (int first = first_row / kTileRows * kTileRows; first < end_row; first += kTileRows) {
       AttendBlock(job, s, kv, first, tile);
     }
@@ -195,6 +194,7 @@ PREFIXD_INLINE float* TotalOf(const AttendJob& job, int row, int partial_floats)
 
 PREFIXD_INLINE void BeginHead(const AttendJob& job, float* scratch, int kv_head, HeadJob* head) {
   head->s = DivideScratch(job, scratch, kv_head);
+  if (ReadsTogether(job)) SetPlanesAhead(job, kv_head, head->s.ahead);
   head->job = job;
   const int first = kv_head * job.group, partial_floats = kHeader + head->s.padded;
   head->job.q += first * job.head_dim;

@@ -15,10 +15,18 @@ constexpr int kHeader = kLanes;  // floats before the outputs of a partial resul
 
 PREFIXD_INLINE int PaddedDim(int head_dim) { return (head_dim + kLanes - 1) / kLanes * kLanes; }
 
+// The planes that a KV head of a job reads ahead, of the vectors of the next tile. The KV heads of the job
+// together read all of it in the order of memory: block by block, the K planes of all heads before the V
+// planes.
+struct PlanesAhead {
+  int vector[2 * kTileVectors];
+  size_t offset[2 * kTileVectors];  // of the plane in its block
+};
+
 // The scratch arrays of one KV head of a job. Those of all heads are in one allocation; k, v, p and rescale
 // are the same ones.
 struct AttendState {
-  int kv_head;  // of those of the job
+  PlanesAhead ahead;  // set where ReadsTogether
   int rows;
   int dim;         // head_dim
   int padded;      // head_dim, rounded up to whole vectors
@@ -59,6 +67,11 @@ constexpr bool kReadsAhead = kType != DType::kF32;
 // Up to so many rows, reading in place is faster: the blocks of rows after the first find the tile in the
 // caches, and widen it again in less time than it takes to store a widened copy and load it.
 constexpr int kInPlaceRows = 72;
+
+// Whether the KV heads of a job read the next tile ahead together.
+PREFIXD_INLINE bool ReadsTogether(const AttendJob& job) {
+  return job.kv_heads > 1 && job.block_tokens == kLanes;
+}
 
 PREFIXD_INLINE bool InPlace(const AttendJob& job, int rows) {
   return rows <= kInPlaceRows && job.block_tokens >= kLanes && job.head_dim % kLanes == 0;
@@ -143,48 +156,79 @@ PREFIXD_INLINE KvTile<DType::kF32> WidenedTile(const AttendState& s) {
   return kv;
 }
 
-// Sets next_keys and next_values to parts of the next tile such that the KV heads of the job together get all
-// of it in the order of memory: block by block, the K planes of all heads before the V planes. Requires
-// blocks of kLanes tokens. What would follow `last` is in the tile itself.
-template <DType kType>
-PREFIXD_INLINE void SetPlanesAhead(const AttendJob& job, int kv_head, int tile, int last, KvTile<kType>& kv) {
-  const int planes = 2 * job.kv_heads;
-  const int first = 2 * kTileVectors * kv_head;  // of the planes of the tile
-  int token = tile + kTileTokens + first / planes * kLanes, plane = first % planes;
-  const size_t of_head = static_cast<size_t>(kv_head) * job.plane_bytes;
-  const auto next_plane = [&] {
-    const size_t kind = plane < job.kv_heads ? job.k_offset : job.v_offset;
-    const size_t head = static_cast<size_t>(plane < job.kv_heads ? plane : plane - job.kv_heads);
-    const auto* ahead =
-        Plane<kType>(job, token <= last ? token : tile, kind - of_head + head * job.plane_bytes);
-    if (++plane == planes) plane = 0, token += kLanes;
-    return ahead;
-  };
-  for (int v = 0; v < kTileVectors; ++v) kv.next_keys[v] = next_plane();
-  for (int v = 0; v < kTileVectors; ++v) kv.next_values[v] = next_plane();
+// Where the vectors of a tile lie: in which block, and at which of its tokens each begins.
+struct TileBlocks {
+  const std::byte* block[kTileVectors];
+  int in_block[kTileVectors];
+};
+
+// Finds the vectors of the tile at `tile` that begin before the token `end`. The others are set to the vector
+// at `in_first` of the block `first`; they are read but not used.
+PREFIXD_INLINE TileBlocks FindBlocks(const AttendJob& job, int tile, int end, const std::byte* first,
+                                     int in_first) {
+  TileBlocks found;
+  const std::byte* block = first;
+  int index = tile / job.block_tokens, in_block = tile % job.block_tokens;
+  for (int v = 0; v < kTileVectors; ++v) {
+    const bool exists = tile + v * kLanes < end;
+    if (exists && (v == 0 || in_block == 0)) block = job.pool + job.blocks[index++] * job.block_bytes;
+    found.block[v] = exists ? block : first;
+    found.in_block[v] = exists ? in_block : in_first;
+    in_block += kLanes;
+    if (in_block == job.block_tokens) in_block = 0;
+  }
+  return found;
 }
 
-// Returns pointers to the first `count` tokens of the tile in their blocks. Vectors past them point to the
-// first tokens again; they are read but not used. `last` is the last token that the job reads; what would
-// follow it points to the tile itself.
-template <DType kType>
-PREFIXD_INLINE KvTile<kType> TileInPlace(const AttendJob& job, int kv_head, int tile, int count, int last) {
-  const auto next = [last](int token) { return token + kTileTokens <= last ? token + kTileTokens : token; };
-  KvTile<kType> kv = {};
+// Sets the pointers to the K of the vectors of a tile, and to their V, run by run.
+template <DType kType, typename Type = typename Element<kType>::Type>
+PREFIXD_INLINE void SetTile(const AttendJob& job, const TileBlocks& at, int value_run,
+                            const Type* (&keys)[kTileVectors], const Type* (&values)[kTileVectors]) {
   for (int v = 0; v < kTileVectors; ++v) {
-    const int token = tile + (v * kLanes < count ? v * kLanes : 0);
-    kv.keys[v] = Keys<kType>(job, token);
-    kv.next_keys[v] = Keys<kType>(job, next(token));
+    keys[v] = reinterpret_cast<const Type*>(at.block[v] + job.k_offset) + at.in_block[v];
+    const int begins = v * value_run / kLanes % kTileVectors;  // past the last run: any vector
+    values[v] = reinterpret_cast<const Type*>(at.block[begins] + job.v_offset) +
+                static_cast<size_t>(at.in_block[begins]) * job.head_dim;
   }
+}
+
+// Requires blocks of kLanes tokens. `job` has all KV heads, and kv_head is one of them.
+PREFIXD_INLINE void SetPlanesAhead(const AttendJob& job, int kv_head, PlanesAhead& ahead) {
+  const int planes = 2 * job.kv_heads, first = 2 * kTileVectors * kv_head;
+  int vector = first / planes, plane = first % planes;
+  for (int i = 0; i < 2 * kTileVectors; ++i) {
+    const bool of_k = plane < job.kv_heads;
+    ahead.vector[i] = vector;
+    ahead.offset[i] = (of_k ? job.k_offset : job.v_offset) +
+                      static_cast<size_t>(of_k ? plane : plane - job.kv_heads) * job.plane_bytes;
+    if (++plane == planes) plane = 0, ++vector;
+  }
+}
+
+// Returns pointers to the first `count` tokens of the tile in their blocks. `last` is the last token that the
+// job reads; what would follow it points to the tile itself.
+template <DType kType>
+PREFIXD_INLINE KvTile<kType> TileInPlace(const AttendJob& job, const PlanesAhead& ahead, int tile, int count,
+                                         int last) {
+  using Type = typename Element<kType>::Type;
+  const std::byte* const first = job.pool + job.blocks[tile / job.block_tokens] * job.block_bytes;
+  const int in_first = tile % job.block_tokens;
+  const TileBlocks here = FindBlocks(job, tile, tile + count, first, in_first);
+  const TileBlocks next = FindBlocks(job, tile + kTileTokens, last + 1, first, in_first);
+  KvTile<kType> kv;
   kv.key_step = job.block_tokens;
   kv.value_run = Min(job.block_tokens, kTileTokens);
   kv.value_step = job.head_dim;
-  for (int run = 0; run * kv.value_run < kTileTokens; ++run) {
-    const int token = tile + (run * kv.value_run < count ? run * kv.value_run : 0);
-    kv.values[run] = Values<kType>(job, token);
-    kv.next_values[run] = Values<kType>(job, next(token));
+  SetTile<kType>(job, here, kv.value_run, kv.keys, kv.values);
+  if (!ReadsTogether(job)) {
+    SetTile<kType>(job, next, kv.value_run, kv.next_keys, kv.next_values);
+    return kv;
   }
-  if (job.kv_heads > 1 && job.block_tokens == kLanes) SetPlanesAhead(job, kv_head, tile, last, kv);
+  const auto plane = [&](int i) {
+    return reinterpret_cast<const Type*>(next.block[ahead.vector[i]] + ahead.offset[i]);
+  };
+  for (int v = 0; v < kTileVectors; ++v) kv.next_keys[v] = plane(v);
+  for (int v = 0; v < kTileVectors; ++v) kv.next_values[v] = plane(kTileVectors + v);
   return kv;
 }
 

@@ -153,13 +153,24 @@ const AttentionPieces& CpuAttention::PiecesFor(const AttentionArgs& args) {
 CpuAttention::Round CpuAttention::MakeRound(std::span<const AttentionPiece> pieces,
                                             const AttentionArgs& args) const {
   const KvLayout& layout = args.pool->layout();
+  const int count = static_cast<int>(pieces.size());
   const int together = pieces.empty() ? 1 : HeadsTogether(pieces, layout);
   const int jobs_of_piece = cpu::DivideUp(layout.kv_heads, together);
+  const int merged = together == 1 ? 0 : count - std::min(count, threads_.threads() - 1);
   return {.pieces = pieces,
           .args = args,
-          .kv_heads = cpu::DivideUp(layout.kv_heads, jobs_of_piece),
+          .merged = merged,
+          .kv_heads = merged == 0 ? 1 : cpu::DivideUp(layout.kv_heads, jobs_of_piece),
           .jobs_of_piece = jobs_of_piece,
-          .jobs = static_cast<int>(pieces.size()) * jobs_of_piece};
+          .jobs = merged * jobs_of_piece + (count - merged) * layout.kv_heads};
+}
+
+CpuAttention::KvHeads CpuAttention::KvHeadsOf(const Round& round, int job) {
+  const int all = round.args.pool->layout().kv_heads;
+  const int single = job - round.merged * round.jobs_of_piece;  // its number among those of one KV head
+  if (single >= 0) return {.piece = round.merged + single / all, .first = single % all, .count = 1};
+  const int first = job % round.jobs_of_piece * round.kv_heads;
+  return {.piece = job / round.jobs_of_piece, .first = first, .count = std::min(round.kv_heads, all - first)};
 }
 
 int CpuAttention::HeadsTogether(std::span<const AttentionPiece> pieces, const KvLayout& layout) const {
@@ -203,16 +214,16 @@ AttendJob CpuAttention::MakeJob(const Round& round, int job) const {
   const AttentionArgs& args = round.args;
   const KvPool& pool = *args.pool;
   const KvLayout& layout = pool.layout();
-  const AttentionPiece& piece = round.pieces[static_cast<size_t>(job / round.jobs_of_piece)];
-  const int kv_head = job % round.jobs_of_piece * round.kv_heads;
+  const KvHeads kv_heads = KvHeadsOf(round, job);
+  const AttentionPiece& piece = round.pieces[static_cast<size_t>(kv_heads.piece)];
   const int group = args.params.heads / layout.kv_heads;
-  const size_t first_head = static_cast<size_t>(kv_head) * group;
+  const size_t first_head = static_cast<size_t>(kv_heads.first) * group;
   const size_t partial_floats = ops_.partial_floats(layout.head_dim);
   return {
       .q = args.q + first_head * layout.head_dim,
       .q_stride = args.stride,
       .group = group,
-      .kv_heads = std::min(round.kv_heads, layout.kv_heads - kv_head),
+      .kv_heads = kv_heads.count,
       .head_dim = layout.head_dim,
       .scale = args.params.scale,
       .window = piece.window,
@@ -221,8 +232,8 @@ AttendJob CpuAttention::MakeJob(const Round& round, int job) const {
       .rows = piece.rows.data(),
       .pool = pool.block(0),
       .block_bytes = layout.BlockBytes(),
-      .k_offset = layout.KOffset(args.layer, kv_head),
-      .v_offset = layout.VOffset(args.layer, kv_head),
+      .k_offset = layout.KOffset(args.layer, kv_heads.first),
+      .v_offset = layout.VOffset(args.layer, kv_heads.first),
       .plane_bytes = layout.PlaneBytes(),
       .blocks = piece.blocks,
       .block_tokens = layout.block_tokens,

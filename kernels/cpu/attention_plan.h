@@ -102,13 +102,18 @@ class CpuAttention {
     size_t segments;
     size_t bytes;
   };
-  // A round of the pieces of a plan. The jobs of a piece follow each other. Waves have jobs of one KV head.
+  // A round of the pieces of a plan. The jobs of a piece follow each other. Jobs of several KV heads read
+  // faster; the last ones, which some threads wait for, have one.
   struct Round {
     std::span<const AttentionPiece> pieces;
     const AttentionArgs& args;
-    int kv_heads;  // of a job; the last one of a piece may have fewer
-    int jobs_of_piece;
+    int merged;    // the first pieces, whose jobs have `kv_heads` each, the last of a piece perhaps fewer
+    int kv_heads;  // 1 if there are none
+    int jobs_of_piece;  // of a merged one
     int jobs;
+  };
+  struct KvHeads {
+    int piece, first, count;
   };
   // The next job and span to compute, and the segments of the current wave.
   struct Wave {
@@ -129,6 +134,7 @@ class CpuAttention {
   Round MakeRound(std::span<const AttentionPiece> pieces, const AttentionArgs& args) const;
   // The most KV heads that a job of the round should have. Requires that it has pieces.
   int HeadsTogether(std::span<const AttentionPiece> pieces, const KvLayout& layout) const;
+  static KvHeads KvHeadsOf(const Round& round, int job);
   cpu::AttendJob MakeJob(const Round& round, int job) const;
   float* worker_scratch(int worker) const { return workers_ + worker * sizes_.worker_floats; }
 

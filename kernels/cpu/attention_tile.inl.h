@@ -214,22 +214,22 @@ PREFIXD_INLINE F32x16 ScoresAmong(const float* p, int token, int begin, int end)
   return scores;
 }
 
-// Replaces the scores begin .. end - 1 of a row by their probabilities relative to the row's new maximum, and
-// updates *max and sums. Returns the factor that rescales earlier sums.
-PREFIXD_INLINE float Softmax(float* p, int begin, int end, float* max, float* sums) {
-  F32x16 scores[kTileVectors];
-  F32x16 largest = Set(*max);
+// Returns the maximum of `max` and the scores begin .. end - 1 of a row.
+PREFIXD_INLINE float LargestScore(const float* p, int begin, int end, float max) {
+  F32x16 largest = Set(max);
 #pragma GCC unroll 16
-  for (int v = 0; v < kTileVectors; ++v) {
-    scores[v] = ScoresAmong(p, v * kLanes, begin, end);
-    largest = Max(largest, scores[v]);
-  }
-  const float new_max = MergeMax(largest);
+  for (int v = 0; v < kTileVectors; ++v) largest = Max(largest, ScoresAmong(p, v * kLanes, begin, end));
+  return MergeMax(largest);
+}
+
+// Replaces the scores begin .. end - 1 of a row by their probabilities relative to its new maximum, and
+// updates *max and sums. Returns the factor that rescales earlier sums.
+PREFIXD_INLINE float Softmax(float* p, int begin, int end, float new_max, float* max, float* sums) {
   const F32x16 reference = Set(new_max);
   const F32x16 rescale = Exp(Sub(Set(*max), reference));
   F32x16 sum = Mul(Load(sums), rescale);
   for (int v = begin / kLanes; v * kLanes < end; ++v) {  // lanes outside begin .. end - 1 add Exp(-inf) = +0
-    const F32x16 probability = Exp(Sub(scores[v], reference));
+    const F32x16 probability = Exp(Sub(ScoresAmong(p, v * kLanes, begin, end), reference));
     Store(p + v * kLanes, probability);
     sum = Add(sum, probability);
   }
@@ -255,9 +255,12 @@ void AttendBlock(const AttendJob& job, const AttendState& s, const Kv& kv, int f
   while (end_seeing > first_seeing && begin[end_seeing - 1] >= kTileTokens) --end_seeing;
   if (first_seeing == end_seeing) return;
   ScoresForRows(rows, s, kv, s.q + first * s.dim, begin[first_seeing], end[end_seeing - 1]);
+  float largest[kTileRows];  // all of them first: no row waits for the exponentials of the one before
+  for (int r = first_seeing; r < end_seeing; ++r)
+    largest[r] = LargestScore(s.p + r * kTileTokens, begin[r], end[r], s.max[first + r]);
   for (int r = first_seeing; r < end_seeing; ++r) {
-    const int row = first + r;
-    s.rescale[r] = Softmax(s.p + r * kTileTokens, begin[r], end[r], &s.max[row], s.sums + row * kLanes);
+    s.rescale[r] = Softmax(s.p + r * kTileTokens, begin[r], end[r], largest[r], &s.max[first + r],
+                           s.sums + (first + r) * kLanes);
   }
   for (int r = first_seeing; r < end_seeing;) {  // rows that see the same tokens are processed together
     int same = 1;
