@@ -68,7 +68,8 @@ PREFIXD_INLINE void PrefetchTile(const QuantJob& job, int column, size_t first_r
 // Computes a group of kRows rows by kVectors vectors of a panel, from vector `first` on. `first_pass`:
 // nothing has read these weights before.
 template <typename F, int kRows, int kVectors>
-void StoredTile(const QuantJob& job, int panel, int first, int group, bool first_pass) {
+void StoredTile(const QuantJob& job, int panel, int first_vector, int group, bool first_pass) {
+  const int first = kVectors == kQuantPanelVectors ? 0 : first_vector;  // a constant for all of a panel
   const std::byte* const codes = PanelAt(job, panel);
   const std::byte* w = codes + static_cast<size_t>(first) * 4 * kQuantLanes;
   const std::byte* head = codes + static_cast<size_t>(job.blocks) * F::kRunBytes;
@@ -76,17 +77,22 @@ void StoredTile(const QuantJob& job, int panel, int first, int group, bool first
   Outputs acc[kVectors][kRows];
   for (int v = 0; v < kVectors; ++v)
     for (int r = 0; r < kRows; ++r) acc[v][r] = ZeroOutputs();
+  // Later passes ask for what they read themselves, which costs less than a branch.
+  const size_t codes_ahead = first_pass ? kPrefetchBytes : 0, heads_ahead = first_pass ? job.panel_bytes : 0;
+  const auto add_run = [&](int run) __attribute__((always_inline)) {
+    for (size_t at = 0; at < F::kRunBytes; at += kLine) PrefetchFar(w + codes_ahead + at);
+    AddRun<kRows, kVectors>(acc, StoredRun<F>{w, head, run, first}, 0, x);
+    w += F::kRunBytes;
+    x += kRows * StoredRun<F>::kRowBlockBytes;
+  };
   for (int b = 0; b < job.blocks; b += F::kRuns, head += F::kHeadBytes) {
-    if (first_pass) {  // those of the next panel, which lie behind its codes, but are needed with the first
-      for (size_t at = 0; at < F::kHeadBytes; at += kLine) PrefetchFar(head + job.panel_bytes + at);
-    }
-    for (int run = 0; run < F::kRuns; ++run) {
-      if (first_pass) {
-        for (size_t at = 0; at < F::kRunBytes; at += kLine) PrefetchFar(w + kPrefetchBytes + at);
-      }
-      AddRun<kRows, kVectors>(acc, StoredRun<F>{w, head, run, first}, 0, x);
-      w += F::kRunBytes;
-      x += kRows * StoredRun<F>::kRowBlockBytes;
+    // Those of the next panel, which lie behind its codes, but are needed with the first.
+    for (size_t at = 0; at < F::kHeadBytes; at += kLine) PrefetchFar(head + heads_ahead + at);
+    if constexpr (kRows == 1) {  // where the factors of a run lie is constant then
+#pragma GCC unroll 8
+      for (int run = 0; run < F::kRuns; ++run) add_run(run);
+    } else {
+      for (int run = 0; run < F::kRuns; ++run) add_run(run);
     }
   }
   WriteTile(job, acc, panel * kQuantPanel + first * kQuantLanes, FirstRow(group));

@@ -13,9 +13,7 @@
 namespace prefixd {
 namespace {
 
-using cpu::HighBits;
 using cpu::kQuantPanel;
-using cpu::LowBits;
 
 constexpr size_t kStep = 4;  // columns of a step
 constexpr size_t kWord = kStep * kQuantPanel;
@@ -26,27 +24,36 @@ constexpr uint8_t kSigned = 0x80;  // makes a code of 8 bits the integer that it
 size_t Panels(int rows) { return (static_cast<size_t>(rows) + kQuantPanel - 1) / kQuantPanel; }
 size_t CodesOfRun(const QuantFormat& format) { return static_cast<size_t>(format.bits) * kWord; }
 
-// Write and read the bits from `shift` on of the codes of a run, as a plane of `bits` bits.
-void WritePlane(const uint8_t* codes, unsigned bits, unsigned shift, std::byte* to) {
-  const unsigned mask = (1u << bits) - 1;
-  for (unsigned w = 0; w < bits; ++w, to += kWord) {
-    for (unsigned k = 0; k < kStep; ++k) {
-      unsigned byte = 0;
-      for (unsigned at = 0, s = w; at < 8; at += bits, s += bits)
-        byte |= (codes[kStep * s + k] >> shift & mask) << at;
-      to[k] = static_cast<std::byte>(byte);
-    }
+// Calls fn(step, piece) for every piece of the codes of a run (quant_ops.h).
+template <typename Fn>
+void ForPieces(int bits, const Fn& fn) {
+  for (int step = 0; step < cpu::kQuantSteps; ++step) {
+    const cpu::CodePieces pieces = cpu::PiecesOf(bits, step);
+    for (int i = 0; i < pieces.count; ++i) fn(static_cast<size_t>(step), pieces.piece[i]);
   }
 }
 
-void ReadPlane(const std::byte* from, unsigned bits, unsigned shift, uint8_t* codes) {
-  const unsigned mask = (1u << bits) - 1;
-  for (unsigned w = 0; w < bits; ++w, from += kWord) {
-    for (unsigned k = 0; k < kStep; ++k) {
-      for (unsigned at = 0, s = w; at < 8; at += bits, s += bits)
-        codes[kStep * s + k] |= static_cast<uint8_t>((static_cast<unsigned>(from[k]) >> at & mask) << shift);
+// Write and read the codes of a run of an output.
+void WriteCodes(const uint8_t* codes, int bits, std::byte* to) {
+  for (int w = 0; w < bits; ++w) std::memset(to + static_cast<size_t>(w) * kWord, 0, kStep);
+  ForPieces(bits, [&](size_t step, const cpu::CodePiece& piece) {
+    std::byte* const word = to + static_cast<size_t>(piece.word) * kWord;
+    const unsigned mask = (1u << piece.bits) - 1;
+    for (size_t k = 0; k < kStep; ++k)
+      word[k] |= static_cast<std::byte>((codes[kStep * step + k] >> piece.to & mask) << piece.at);
+  });
+}
+
+void ReadCodes(const std::byte* from, int bits, uint8_t* codes) {
+  std::memset(codes, 0, kQuantBlock);
+  ForPieces(bits, [&](size_t step, const cpu::CodePiece& piece) {
+    const std::byte* const word = from + static_cast<size_t>(piece.word) * kWord;
+    const unsigned mask = (1u << piece.bits) - 1;
+    for (size_t k = 0; k < kStep; ++k) {
+      codes[kStep * step + k] |=
+          static_cast<uint8_t>((static_cast<unsigned>(word[k]) >> piece.at & mask) << piece.to);
     }
-  }
+  });
 }
 
 // The factors of a block as the panel has them, one after another.
@@ -141,7 +148,6 @@ std::byte* QuantMatrix::Panel(int row) const {
 
 void QuantMatrix::WriteRow(int row, const std::byte* blocks) {
   const QuantFormat format = QuantFormatOf(format_);
-  const auto low = static_cast<unsigned>(LowBits(format)), high = static_cast<unsigned>(HighBits(format));
   const auto output = static_cast<size_t>(row % kQuantPanel);
   std::byte* codes = Panel(row) + output * kStep;
   std::byte* block = Panel(row) + CodeBytes();
@@ -149,8 +155,7 @@ void QuantMatrix::WriteRow(int row, const std::byte* blocks) {
     Factors factors(format);
     for (int i = 0; i < format.runs(); ++i, codes += CodesOfRun(format)) {
       const QuantRun run = ReadRun(format_, blocks, i);
-      WritePlane(run.codes, low, 0, codes);
-      if (high > 0) WritePlane(run.codes, high, low, codes + low * kWord);
+      WriteCodes(run.codes, format.bits, codes);
       factors.Write(i, run);
     }
     const Head head(format, block, output);
@@ -165,7 +170,7 @@ void QuantMatrix::WriteRow(int row, const std::byte* blocks) {
   }
 }
 
-// As WriteRow, of rows of one panel in a format whose codes are in the order of their plane: each 4
+// As WriteRow, of rows of one panel in a format whose codes are in the order of a panel: each 4
 // neighbouring bytes are a step. It writes the panel from its begin to its end, because memory that nothing
 // has used yet is in no cache.
 void QuantMatrix::CopyRows(int row, int rows, const std::byte* blocks) {
@@ -201,7 +206,6 @@ void QuantMatrix::WriteRows(int first_row, const MatrixSource& from) {
 
 void QuantMatrix::ReadRow(int row, float* out) const {
   const QuantFormat format = QuantFormatOf(format_);
-  const auto low = static_cast<unsigned>(LowBits(format)), high = static_cast<unsigned>(HighBits(format));
   const auto output = static_cast<size_t>(row % kQuantPanel);
   const std::byte* codes = Panel(row) + output * kStep;
   std::byte* block = Panel(row) + CodeBytes();
@@ -214,9 +218,7 @@ void QuantMatrix::ReadRow(int row, float* out) const {
     run.scale = ReadScale(format, head.scale);
     if (format.offset) run.offset = numerics::F32FromF16(GetLittle<uint16_t>(head.offset));
     for (int i = 0; i < format.runs(); ++i, codes += CodesOfRun(format), out += kQuantBlock) {
-      std::memset(run.codes, 0, sizeof run.codes);
-      ReadPlane(codes, low, 0, run.codes);
-      if (high > 0) ReadPlane(codes + low * kWord, high, low, run.codes);
+      ReadCodes(codes, format.bits, run.codes);
       for (uint8_t& code : run.codes) code ^= format.bits == 8 ? kSigned : 0;
       factors.Read(i, &run);
       WidenRun(format, run, out);

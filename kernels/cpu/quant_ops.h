@@ -5,11 +5,11 @@
 // has the codes of each run of 32 columns, and after all of them what each block of its format has besides
 // (kernels/quant_format.h). Both take as many bytes as in the format.
 //
-// The codes of a run are cut into planes: of 8 bits; or of 4 or 2 bits, and the higher bits, one or two, in a
-// second one. Columns are taken in steps of 4. A plane of p bits is
+// Columns of a run are taken in steps of 4. Its codes of p bits are
 //
 //   [p][kQuantPanel][4] bytes   of byte [w][j][k] the p bits from bit p i on belong to step s = w + p i, that
-//                               is to column 4 s + k, of output j
+//                               is to column 4 s + k, of output j. What a byte has left of its 8 bits belongs
+//                               to the steps after those: PiecesOf
 //
 // so that a step is a 32-bit lane of each output, which is what the instructions multiply and add. Codes of 8
 // bits are stored as the integers that they stand for, i8. A block has
@@ -31,9 +31,34 @@ namespace prefixd::cpu {
 inline constexpr int kQuantPanel = 16;
 inline constexpr int kQuantSteps = kQuantBlock / 4;  // of a run
 
-// The bits of the planes of a format. The second is 0 if there is one plane alone.
-constexpr int LowBits(const QuantFormat& format) { return format.bits == 8 ? 8 : format.bits >= 4 ? 4 : 2; }
-constexpr int HighBits(const QuantFormat& format) { return format.bits - LowBits(format); }
+// Where the code of a step is: its `bits` bits from bit `to` on are those of word `word` from bit `at` on.
+struct CodePiece {
+  int word, at, to, bits;
+};
+struct CodePieces {
+  int count;
+  CodePiece piece[3];
+};
+
+// Returns the pieces of the code of `bits` bits of a step. The first steps lie whole in their bytes. The
+// others take what is left in the bytes of the first word, of the second, and so on, bit after bit.
+constexpr CodePieces PiecesOf(int bits, int step) {
+  const int whole = 8 / bits * bits, left = 8 - whole;  // bits of a byte
+  CodePieces pieces = {};
+  if (step < whole) {
+    pieces.piece[pieces.count++] = {.word = step % bits, .at = step / bits * bits, .to = 0, .bits = bits};
+    return pieces;
+  }
+  int from = (step - whole) * bits;  // of what is left in all words
+  for (int to = 0; to < bits;) {
+    const int first = from % left, rest = bits - to;
+    const int taken = left - first < rest ? left - first : rest;
+    pieces.piece[pieces.count++] = {.word = from / left, .at = whole + first, .to = to, .bits = taken};
+    from += taken;
+    to += taken;
+  }
+  return pieces;
+}
 
 // y[r][n] (+)= the product of row r of x and row n of the weights.
 struct QuantJob {

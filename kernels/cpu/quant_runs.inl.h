@@ -30,7 +30,6 @@ struct Format {
   static constexpr bool kHasCodebook = kOf.codebook != nullptr;
   // Integers of 8 bits, with sums of their own (Q8Sums). All other codes are below 64, and not negative.
   static constexpr bool kWide = kLargest > 63;
-  static constexpr int kLow = cpu::LowBits(kOf), kHigh = cpu::HighBits(kOf);
   static constexpr size_t kRunBytes = size_t{kOf.bits} * kStepBytes;
   static constexpr size_t kFirstOffset = size_t{kOf.ScaleBytes()} * kQuantPanel;  // parts of a block
   static constexpr size_t kFirstFactor = kFirstOffset + (kOffset ? 2 * kQuantPanel : 0);
@@ -48,22 +47,22 @@ struct Format {
   }();
 };
 
-// Returns the bits of a step in a plane (quant_ops.h), shifted to the left by kTo.
-template <int kBits, int kTo, int kStep>
-PREFIXD_INLINE Ints BitsOf(const std::byte* plane) {
-  const Ints word = LoadWeights(plane + (kStep % kBits) * kStepBytes);
-  if constexpr (kBits == 8) {
-    return word;
-  } else {
-    return And(ShiftBits<kTo - kStep / kBits * kBits>(word), SpreadByte(((1 << kBits) - 1) << kTo));
-  }
+// Returns a piece of the codes of a step, at its place in them, and the other pieces with it.
+template <int kBits, int kStep, int kPiece = 0>
+PREFIXD_INLINE Ints PiecesAt(const std::byte* run) {
+  constexpr cpu::CodePieces kPieces = cpu::PiecesOf(kBits, kStep);
+  constexpr cpu::CodePiece kOf = kPieces.piece[kPiece];
+  Ints codes = LoadWeights(run + kOf.word * kStepBytes);
+  if constexpr (kOf.bits < 8)
+    codes = And(ShiftBits<kOf.to - kOf.at>(codes), SpreadByte(((1 << kOf.bits) - 1) << kOf.to));
+  if constexpr (kPiece + 1 < kPieces.count) codes = Or(codes, PiecesAt<kBits, kStep, kPiece + 1>(run));
+  return codes;
 }
 
 // Returns the codes of a step of a run, or what the codebook has for them.
 template <typename F, int kStep>
 PREFIXD_INLINE Ints CodesOf(const std::byte* run) {
-  Ints codes = BitsOf<F::kLow, 0, kStep>(run);
-  if constexpr (F::kHigh > 0) codes = Or(codes, BitsOf<F::kHigh, F::kLow, kStep>(run + F::kLow * kStepBytes));
+  Ints codes = PiecesAt<F::kOf.bits, kStep>(run);
   if constexpr (F::kHasCodebook) codes = Lookup(F::kCodebook.entries, codes);
   return codes;
 }

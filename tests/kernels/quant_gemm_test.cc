@@ -258,6 +258,27 @@ TEST_P(QuantGemmTest, WeightsTakeTheMemoryOfTheirFormat) {
 
 PREFIXD_FOR_FAST_BACKENDS(QuantGemmTest);
 
+// The bytes of a run have no gap: each of their bits is a bit of the code of one step.
+TEST(CodePieces, EachBitBelongsToOneCode) {
+  for (const int bits : {2, 3, 4, 5, 6, 8}) {
+    std::vector<int> uses(static_cast<size_t>(bits) * 8);
+    for (int step = 0; step < cpu::kQuantSteps; ++step) {
+      const cpu::CodePieces pieces = cpu::PiecesOf(bits, step);
+      int next = 0;  // bit of the code
+      for (int i = 0; i < pieces.count; ++i) {
+        const cpu::CodePiece& piece = pieces.piece[i];
+        EXPECT_EQ(piece.to, next) << bits << " bits, step " << step;
+        EXPECT_LE(piece.at + piece.bits, 8) << bits << " bits, step " << step;
+        for (int bit = 0; bit < piece.bits; ++bit)
+          ++uses.at(static_cast<size_t>(piece.word * 8 + piece.at + bit));
+        next += piece.bits;
+      }
+      EXPECT_EQ(next, bits) << "step " << step;
+    }
+    EXPECT_EQ(uses, std::vector<int>(uses.size(), 1)) << bits << " bits";
+  }
+}
+
 // The tables of kernels. A backend chooses one of them, so that the others need a test of their own.
 struct Table {
   const char* name;
