@@ -92,7 +92,7 @@ class Operations {
   // Causal attention with grouped heads, of every row over its own sequence. The row at position p sees the
   // positions max(0, p - window + 1) .. p, or 0 .. p without a window. Values stored at positions before the
   // window do not influence the result, even if they are NaN. The ids of blocks that lie wholly before the
-  // window need not be valid.
+  // tile (numerics rule 7) in which the first window begins need not be valid.
   // q: first head of row 0, rows `stride` floats apart. out: [rows][heads * head_dim].
   virtual void Attention(const float* q, int stride, const AttentionParams& params, int layer,
                          const KvPool& pool, float* out) = 0;

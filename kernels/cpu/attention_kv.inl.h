@@ -19,14 +19,14 @@ PREFIXD_INLINE int PaddedDim(int head_dim) { return (head_dim + kLanes - 1) / kL
 // together read all of it in the order of memory: block by block, the K planes of all heads before the V
 // planes.
 struct PlanesAhead {
-  int vector[2 * kTileVectors];
+  int vector[2 * kTileVectors];     // of the next tile
   size_t offset[2 * kTileVectors];  // of the plane in its block
 };
 
-// The scratch arrays of one KV head of a job. Those of all heads are in one allocation; k, v, p and rescale
-// are the same ones.
+// One KV head of a job: what it reads ahead, and its scratch arrays. The arrays of all heads are in one
+// allocation. The heads share k, v, p and rescale.
 struct AttendState {
-  PlanesAhead ahead;  // set where ReadsTogether
+  PlanesAhead ahead = {};  // set if ReadsTogether
   int rows;
   int dim;         // head_dim
   int padded;      // head_dim, rounded up to whole vectors
@@ -52,8 +52,8 @@ struct KvTile {
   const Type* values[kTileVectors];  // value_run tokens each
   int value_run;
   size_t value_step;  // elements between tokens
-  // Parts of the tile that follows, to prefetch them: the same ones, or such that those of all KV heads are
-  // read in the order of memory. Not set in a widened tile.
+  // Parts of the tile that follows, to prefetch them: those that `keys` and `values` are of this tile, or, if
+  // ReadsTogether, those of PlanesAhead. Not set in a widened tile.
   const Type* next_keys[kTileVectors];
   const Type* next_values[kTileVectors];
 };
@@ -163,7 +163,7 @@ struct TileBlocks {
 };
 
 // Finds the vectors of the tile at `tile` that begin before the token `end`. The others are set to the vector
-// at `in_first` of the block `first`; they are read but not used.
+// at `in_first` of the block `first`: kernels may read it there, but use nothing of it.
 PREFIXD_INLINE TileBlocks FindBlocks(const AttendJob& job, int tile, int end, const std::byte* first,
                                      int in_first) {
   TileBlocks found;
@@ -192,7 +192,8 @@ PREFIXD_INLINE void SetTile(const AttendJob& job, const TileBlocks& at, int valu
   }
 }
 
-// Requires blocks of kLanes tokens. `job` has all KV heads, and kv_head is one of them.
+// Sets what a KV head reads ahead. Requires blocks of kLanes tokens. `job` has all KV heads, and kv_head is
+// one of them.
 PREFIXD_INLINE void SetPlanesAhead(const AttendJob& job, int kv_head, PlanesAhead& ahead) {
   const int planes = 2 * job.kv_heads, first = 2 * kTileVectors * kv_head;
   int vector = first / planes, plane = first % planes;

@@ -18,6 +18,7 @@ constexpr int kRowsPerJob = 96;
 constexpr size_t kAlignment = 64;
 // Jobs of several KV heads are at most 1 of so many of each thread: a thread may wait for the last one.
 constexpr int kJobsPerThread = 8;
+static_assert(kJobsPerThread >= 2, "so many jobs are not split into waves");
 // What such a job reads ahead stays in L2 until it is used.
 constexpr size_t kTileBytes = 128 << 10;
 
@@ -156,7 +157,8 @@ CpuAttention::Round CpuAttention::MakeRound(std::span<const AttentionPiece> piec
   const int count = static_cast<int>(pieces.size());
   const int together = pieces.empty() ? 1 : HeadsTogether(pieces, layout);
   const int jobs_of_piece = cpu::DivideUp(layout.kv_heads, together);
-  const int merged = together == 1 ? 0 : count - std::min(count, threads_.threads() - 1);
+  const int single = cpu::DivideUp(threads_.threads() - 1, layout.kv_heads);  // a job for each other thread
+  const int merged = together == 1 ? 0 : std::max(count - single, 0);
   return {.pieces = pieces,
           .args = args,
           .merged = merged,

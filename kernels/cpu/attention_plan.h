@@ -103,15 +103,17 @@ class CpuAttention {
     size_t bytes;
   };
   // A round of the pieces of a plan. The jobs of a piece follow each other. Jobs of several KV heads read
-  // faster; the last ones, which some threads wait for, have one.
+  // faster. Those of the last pieces have one KV head each, so that no thread waits long for another. Waves
+  // have jobs of one KV head.
   struct Round {
     std::span<const AttentionPiece> pieces;
     const AttentionArgs& args;
-    int merged;    // the first pieces, whose jobs have `kv_heads` each, the last of a piece perhaps fewer
-    int kv_heads;  // 1 if there are none
-    int jobs_of_piece;  // of a merged one
+    int merged;         // number of the first pieces, whose jobs have several KV heads
+    int kv_heads;       // of their jobs; the last job of a piece may have fewer. 1 if `merged` is 0
+    int jobs_of_piece;  // number of the jobs of one of them
     int jobs;
   };
+  // What a job computes: the KV heads first .. first + count - 1 of a piece.
   struct KvHeads {
     int piece, first, count;
   };

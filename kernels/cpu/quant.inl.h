@@ -65,11 +65,11 @@ PREFIXD_INLINE void PrefetchTile(const QuantJob& job, int column, size_t first_r
   }
 }
 
-// Computes a group of kRows rows by kVectors vectors of a panel, from vector `first` on. `first_pass`:
-// nothing has read these weights before.
+// Computes a group of kRows rows by kVectors vectors of a panel, from vector `first_vector` on.
+// `first_pass`: nothing has read these weights before.
 template <typename F, int kRows, int kVectors>
 void StoredTile(const QuantJob& job, int panel, int first_vector, int group, bool first_pass) {
-  const int first = kVectors == kQuantPanelVectors ? 0 : first_vector;  // a constant for all of a panel
+  const int first = kVectors == kQuantPanelVectors ? 0 : first_vector;  // a whole panel: a constant
   const std::byte* const codes = PanelAt(job, panel);
   const std::byte* w = codes + static_cast<size_t>(first) * 4 * kQuantLanes;
   const std::byte* head = codes + static_cast<size_t>(job.blocks) * F::kRunBytes;
@@ -77,18 +77,19 @@ void StoredTile(const QuantJob& job, int panel, int first_vector, int group, boo
   Outputs acc[kVectors][kRows];
   for (int v = 0; v < kVectors; ++v)
     for (int r = 0; r < kRows; ++r) acc[v][r] = ZeroOutputs();
-  // Later passes ask for what they read themselves, which costs less than a branch.
+  // A single row has no later pass but as the last of many rows, and then asks for what it reads itself.
   const size_t codes_ahead = first_pass ? kPrefetchBytes : 0, heads_ahead = first_pass ? job.panel_bytes : 0;
+  const bool asks = kRows == 1 || first_pass;
   const auto add_run = [&](int run) __attribute__((always_inline)) {
-    for (size_t at = 0; at < F::kRunBytes; at += kLine) PrefetchFar(w + codes_ahead + at);
+    for (size_t at = 0; asks && at < F::kRunBytes; at += kLine) PrefetchFar(w + codes_ahead + at);
     AddRun<kRows, kVectors>(acc, StoredRun<F>{w, head, run, first}, 0, x);
     w += F::kRunBytes;
     x += kRows * StoredRun<F>::kRowBlockBytes;
   };
   for (int b = 0; b < job.blocks; b += F::kRuns, head += F::kHeadBytes) {
     // Those of the next panel, which lie behind its codes, but are needed with the first.
-    for (size_t at = 0; at < F::kHeadBytes; at += kLine) PrefetchFar(head + heads_ahead + at);
-    if constexpr (kRows == 1) {  // where the factors of a run lie is constant then
+    for (size_t at = 0; asks && at < F::kHeadBytes; at += kLine) PrefetchFar(head + heads_ahead + at);
+    if constexpr (kRows == 1) {  // unrolled: the places of the factors are constants then
 #pragma GCC unroll 8
       for (int run = 0; run < F::kRuns; ++run) add_run(run);
     } else {

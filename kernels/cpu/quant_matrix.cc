@@ -1,6 +1,7 @@
 #include "kernels/cpu/quant_matrix.h"
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <cstring>
 
@@ -24,36 +25,48 @@ constexpr uint8_t kSigned = 0x80;  // makes a code of 8 bits the integer that it
 size_t Panels(int rows) { return (static_cast<size_t>(rows) + kQuantPanel - 1) / kQuantPanel; }
 size_t CodesOfRun(const QuantFormat& format) { return static_cast<size_t>(format.bits) * kWord; }
 
-// Calls fn(step, piece) for every piece of the codes of a run (quant_ops.h).
+using PiecesOfSteps = std::array<cpu::CodePieces, cpu::kQuantSteps>;
+
+// PiecesOf, by the bits of a code.
+constexpr auto kPieces = [] {
+  std::array<PiecesOfSteps, 9> all = {};
+  for (const size_t bits : {2, 3, 4, 5, 6, 8}) {
+    for (size_t step = 0; step < all[bits].size(); ++step)
+      all[bits][step] = cpu::PiecesOf(static_cast<int>(bits), static_cast<int>(step));
+  }
+  return all;
+}();
+
+// Calls fn(step, piece, mask of the bits of the piece in four bytes) for every piece of the codes of a run.
 template <typename Fn>
 void ForPieces(int bits, const Fn& fn) {
-  for (int step = 0; step < cpu::kQuantSteps; ++step) {
-    const cpu::CodePieces pieces = cpu::PiecesOf(bits, step);
-    for (int i = 0; i < pieces.count; ++i) fn(static_cast<size_t>(step), pieces.piece[i]);
+  const PiecesOfSteps& steps = kPieces[static_cast<size_t>(bits)];
+  for (size_t step = 0; step < steps.size(); ++step) {
+    for (int i = 0; i < steps[step].count; ++i) {
+      const cpu::CodePiece& piece = steps[step].piece[i];
+      fn(step, piece, 0x01010101u * ((1u << piece.bits) - 1));
+    }
   }
 }
 
-// Write and read the codes of a run of an output.
+// Write and read the codes of a run of an output, four bytes at once.
 void WriteCodes(const uint8_t* codes, int bits, std::byte* to) {
-  for (int w = 0; w < bits; ++w) std::memset(to + static_cast<size_t>(w) * kWord, 0, kStep);
-  ForPieces(bits, [&](size_t step, const cpu::CodePiece& piece) {
-    std::byte* const word = to + static_cast<size_t>(piece.word) * kWord;
-    const unsigned mask = (1u << piece.bits) - 1;
-    for (size_t k = 0; k < kStep; ++k)
-      word[k] |= static_cast<std::byte>((codes[kStep * step + k] >> piece.to & mask) << piece.at);
+  uint32_t words[8] = {};
+  ForPieces(bits, [&](size_t step, const cpu::CodePiece& piece, uint32_t mask) {
+    uint32_t four;
+    std::memcpy(&four, codes + kStep * step, kStep);
+    words[piece.word] |= (four >> piece.to & mask) << piece.at;
   });
+  for (size_t w = 0; w < static_cast<size_t>(bits); ++w) std::memcpy(to + w * kWord, &words[w], kStep);
 }
 
 void ReadCodes(const std::byte* from, int bits, uint8_t* codes) {
-  std::memset(codes, 0, kQuantBlock);
-  ForPieces(bits, [&](size_t step, const cpu::CodePiece& piece) {
-    const std::byte* const word = from + static_cast<size_t>(piece.word) * kWord;
-    const unsigned mask = (1u << piece.bits) - 1;
-    for (size_t k = 0; k < kStep; ++k) {
-      codes[kStep * step + k] |=
-          static_cast<uint8_t>((static_cast<unsigned>(word[k]) >> piece.at & mask) << piece.to);
-    }
+  uint32_t steps[cpu::kQuantSteps] = {}, words[8];
+  for (size_t w = 0; w < static_cast<size_t>(bits); ++w) std::memcpy(&words[w], from + w * kWord, kStep);
+  ForPieces(bits, [&](size_t step, const cpu::CodePiece& piece, uint32_t mask) {
+    steps[step] |= (words[piece.word] >> piece.at & mask) << piece.to;
   });
+  std::memcpy(codes, steps, sizeof steps);
 }
 
 // The factors of a block as the panel has them, one after another.
@@ -170,9 +183,9 @@ void QuantMatrix::WriteRow(int row, const std::byte* blocks) {
   }
 }
 
-// As WriteRow, of rows of one panel in a format whose codes are in the order of a panel: each 4
-// neighbouring bytes are a step. It writes the panel from its begin to its end, because memory that nothing
-// has used yet is in no cache.
+// As WriteRow, of rows of one panel in a format whose codes are in the order of a panel: each 4 neighbouring
+// bytes of a block are a word. It writes the panel from its begin to its end, because memory that nothing has
+// used yet is in no cache.
 void QuantMatrix::CopyRows(int row, int rows, const std::byte* blocks) {
   const auto words = static_cast<size_t>(format_.block_bytes() - kHalfBytes) / kStep;
   const size_t row_bytes = format_.RowBytes(cols_), output = static_cast<size_t>(row % kQuantPanel);

@@ -22,17 +22,18 @@ class QuantMatrix final : public CpuMatrix {
   const std::byte* data() const { return memory_.data(); }
   int blocks() const { return cols_ / kQuantBlock; }  // runs of 32 columns
   int panels() const;
-  size_t PanelBytes() const { return Bytes(1, cols_, format_); }
+  size_t PanelBytes() const { return panel_bytes_; }
 
  private:
   QuantMatrix(int rows, int cols, WeightFormat format, HostMemory memory)
-      : CpuMatrix(rows, cols, format), memory_(std::move(memory)) {}
+      : CpuMatrix(rows, cols, format), panel_bytes_(Bytes(1, cols, format)), memory_(std::move(memory)) {}
   std::byte* Panel(int row) const;
   // The bytes of a panel before what its blocks have besides codes.
   size_t CodeBytes() const;
   void WriteRow(int row, const std::byte* blocks);
   void CopyRows(int row, int rows, const std::byte* blocks);
 
+  size_t panel_bytes_;  // every product needs them
   HostMemory memory_;
 };
 

@@ -7,9 +7,9 @@
 //
 // Columns of a run are taken in steps of 4. Its codes of p bits are
 //
-//   [p][kQuantPanel][4] bytes   of byte [w][j][k] the p bits from bit p i on belong to step s = w + p i, that
-//                               is to column 4 s + k, of output j. What a byte has left of its 8 bits belongs
-//                               to the steps after those: PiecesOf
+//   [p][kQuantPanel][4] bytes   word w of output j is the bytes [w][j][0 .. 3]. The p bits of byte [w][j][k]
+//                               from bit p i on are the code of step s = w + p i, column 4 s + k. The bits
+//                               that are left of each byte are those of the last steps (PiecesOf)
 //
 // so that a step is a 32-bit lane of each output, which is what the instructions multiply and add. Codes of 8
 // bits are stored as the integers that they stand for, i8. A block has
@@ -31,7 +31,8 @@ namespace prefixd::cpu {
 inline constexpr int kQuantPanel = 16;
 inline constexpr int kQuantSteps = kQuantBlock / 4;  // of a run
 
-// Where the code of a step is: its `bits` bits from bit `to` on are those of word `word` from bit `at` on.
+// Where a part of the codes of a step is: the `bits` bits of each code from bit `to` on are those of its byte
+// of word `word` from bit `at` on.
 struct CodePiece {
   int word, at, to, bits;
 };
@@ -40,8 +41,9 @@ struct CodePieces {
   CodePiece piece[3];
 };
 
-// Returns the pieces of the code of `bits` bits of a step. The first steps lie whole in their bytes. The
-// others take what is left in the bytes of the first word, of the second, and so on, bit after bit.
+// Returns the pieces of the codes of `bits` bits of a step. The first steps lie whole in their bytes. The
+// others take what is left in the bytes of the first word, of the second, and so on, bit after bit. Requires
+// 2 to 6 or 8 bits.
 constexpr CodePieces PiecesOf(int bits, int step) {
   const int whole = 8 / bits * bits, left = 8 - whole;  // bits of a byte
   CodePieces pieces = {};

@@ -342,6 +342,15 @@ TEST_P(AttentionTest, RunChecksTheLimits) {
   EXPECT_DEATH(run(&limits), "2/1 heads of 16.*reserved for 4/1");
 }
 
+// So many KV heads that the only job of several of them would be that of the only sequence.
+TEST_P(AttentionTest, FewSequencesOfManyKvHeads) {
+  for (const int sequences : {1, 2}) {
+    const std::vector<std::pair<int, int>> all(static_cast<size_t>(sequences), {500, 1});
+    for (const int kv_heads : {32, 48})
+      ASSERT_NO_FATAL_FAILURE(Compare({2 * kv_heads, kv_heads, 64, 16, DType::kBF16, 0}, all, 1));
+  }
+}
+
 // Enough sequences that a job has some KV heads: all, as many as it may, and what is left.
 TEST_P(AttentionTest, ManySequencesHaveJobsOfSomeKvHeads) {
   uint64_t seed = 0;
