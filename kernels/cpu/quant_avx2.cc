@@ -9,6 +9,7 @@
 #include "kernels/cpu/quant_sums.inl.h"
 #include "kernels/cpu/quant.inl.h"
 #include "kernels/cpu/quant_shorts.inl.h"
+#include "kernels/cpu/quant_bytes.inl.h"
 #include "kernels/cpu/quant_many.inl.h"
 #include "kernels/cpu/quant_pack.inl.h"
 // clang-format on

@@ -100,6 +100,10 @@ PREFIXD_INLINE Ints ShortsOf(__m128i a, __m128i b, int vector) {
   return _mm256_cvtepi8_epi16(vector == 0 ? _mm_unpacklo_epi8(a, b) : _mm_unpackhi_epi8(a, b));
 }
 
+// Makes the compiler compute `sum` before the sums that follow. Else it adds the products of many steps in an
+// order of its own, which takes more registers than there are.
+PREFIXD_INLINE void InOrder(Ints& sum) { asm volatile("" : "+x"(sum)); }
+
 // Part of the sum of a run, for codes, which are not negative: two sums of 16 bits of each output. They hold
 // the products of so many steps by codes up to `largest`.
 constexpr int StepsOfPart(int largest) {
@@ -108,7 +112,9 @@ constexpr int StepsOfPart(int largest) {
   return steps;
 }
 PREFIXD_INLINE Ints AddProducts(Ints part, Ints codes, Ints x) {
-  return _mm256_add_epi16(part, _mm256_maddubs_epi16(codes, x));
+  Ints sum = _mm256_add_epi16(part, _mm256_maddubs_epi16(codes, x));
+  InOrder(sum);
+  return sum;
 }
 PREFIXD_INLINE Ints SumOfPart(Ints part) { return SumOfShorts(part, _mm256_set1_epi16(1)); }
 // The sum times a factor of each output.

@@ -88,6 +88,8 @@ PREFIXD_INLINE Ints IntsOf(__m128i a, int /*vector*/) { return _mm512_cvtepi8_ep
 PREFIXD_INLINE Ints ShortsOf(__m128i a, __m128i b, int /*vector*/) {
   return _mm512_cvtepi8_epi16(_mm256_set_m128i(_mm_unpackhi_epi8(a, b), _mm_unpacklo_epi8(a, b)));
 }
+// AVX-512 has registers for sums in any order.
+PREFIXD_INLINE void InOrder(Ints& /*sum*/) {}
 
 #ifdef PREFIXD_VNNI
 

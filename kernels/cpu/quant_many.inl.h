@@ -1,5 +1,5 @@
 // Products of quantised weights by many rows: a part of some panels is unpacked once for all rows. Included
-// after quant.inl.h, and after quant_unsigned.inl.h or quant_shorts.inl.h, which have UnpackedRun: an
+// after quant.inl.h, and after quant_unsigned.inl.h or quant_bytes.inl.h, which have UnpackedRun: an
 // unpacked run as its instructions multiply it. Pure functions; any thread.
 
 namespace prefixd::PREFIXD_ISA {
@@ -70,7 +70,7 @@ void SpanGroup(const QuantJob& job, QuantSpan<F, kPanels>& span, int panel, int 
       return SpanGroup<kRows - 1>(job, span, panel, group, part, sums);
   }
   constexpr int kAll = kPanels * kQuantPanelVectors;
-  constexpr int kVectors = kRows * kAll <= kUnpackedInTile ? kAll : 1;
+  constexpr int kVectors = kRows * kAll <= kUnpackedInTile<F> ? kAll : 1;
   for (int first = 0; first < kAll; first += kVectors)
     SpanTile<kRows, kVectors>(job, span, panel, first, group, part, sums);
 }
@@ -106,18 +106,10 @@ void MultiplyMany(const QuantJob& job, int first_panel, int end_panel, int first
 }
 
 using GemmOfMany = void (*)(const QuantJob&, int, int, int, int);
-template <typename F>
-PREFIXD_INLINE constexpr GemmOfMany ManyOfFormat() {
-  if constexpr (kUnpacks<F>)
-    return MultiplyMany<F>;
-  else
-    return QuantGemmOf<F::kKind>;
-}
-
 template <int... kIndices>
 PREFIXD_INLINE GemmOfMany ManyOf(WeightFormat::Kind kind, std::integer_sequence<int, kIndices...>) {
   constexpr GemmOfMany kRows[] = {
-      ManyOfFormat<Format<static_cast<WeightFormat::Kind>(WeightFormat::kQ8_0 + kIndices)>>()...};
+      MultiplyMany<Format<static_cast<WeightFormat::Kind>(WeightFormat::kQ8_0 + kIndices)>>...};
   return kRows[kind - WeightFormat::kQ8_0];
 }
 

@@ -5,15 +5,10 @@
 
 namespace prefixd::PREFIXD_ISA {
 
-template <typename F>
-constexpr bool kUnpacks = F::kWide;
-// More vectors than registers: the products as f32 wait in memory for the end of a run, which takes longer.
-constexpr int kUnpackedInTile = kQuantTileRows * kQuantPanelVectors;
-
 // The same run of kPanels panels, whose integers are shorts: of each step the first and third of four, then
 // the second and fourth.
 template <typename F, int kPanels>
-struct UnpackedRun {
+struct UnpackedShorts {
   using Format = F;
   static constexpr size_t kIntegerBytes = 2, kRowBlockBytes = cpu::RowBlockBytes(F::kOf, kIntegerBytes);
   struct Terms {};
@@ -50,7 +45,7 @@ struct UnpackedRun {
   }
 };
 
-// The sums S of rule 9 of an UnpackedRun, of kRows rows and the outputs of a vector.
+// The sums S of rule 9 of UnpackedShorts, of kRows rows and the outputs of a vector.
 template <typename Terms, int kRows>
 struct ShortSums {
   Ints sum[kRows];
@@ -59,15 +54,15 @@ struct ShortSums {
   PREFIXD_MEMBER void Add(int r, Ints weights, Ints x, const Terms& /*terms*/) {
     const Ints pairs = SumOfShorts(weights, x);
     sum[r] = kStep == 0 ? pairs : AddInts(sum[r], pairs);
-    asm volatile("" : "+x"(sum[r]));  // one after the other, or the products of many steps fill the registers
+    InOrder(sum[r]);
   }
   PREFIXD_MEMBER Ints Get(int r, int32_t /*pair*/, const Terms& /*terms*/) const { return sum[r]; }
 };
 
 template <typename F, int kPanels, int kRows, int kPart>
-struct SumsOf<UnpackedRun<F, kPanels>, kRows, kPart> {
+struct SumsOf<UnpackedShorts<F, kPanels>, kRows, kPart> {
   static_assert(F::kWide && kPart == 0);
-  using Type = ShortSums<typename UnpackedRun<F, kPanels>::Terms, kRows>;
+  using Type = ShortSums<typename UnpackedShorts<F, kPanels>::Terms, kRows>;
 };
 
 }  // namespace prefixd::PREFIXD_ISA

@@ -38,6 +38,7 @@ struct CodeSums {
         total[r] = AddInts(total[r], SumOfPart(part[r], factors.c[kStep / (kQuantSteps / 2)]));
       else
         total[r] = AddInts(total[r], SumOfPart(part[r]));
+      InOrder(total[r]);
     }
   }
   PREFIXD_MEMBER Ints Get(int r, int32_t pair, const Factors& factors) const {

@@ -4,7 +4,6 @@
 namespace prefixd::PREFIXD_ISA {
 
 template <typename F>
-constexpr bool kUnpacks = true;  // F is unpacked for many rows
 constexpr int kUnpackedInTile = kQuantInTile;
 
 // Bytes times the factor of each output, where no product exceeds a byte.
