@@ -36,16 +36,19 @@ inline double CachedShare(const std::filesystem::path& path) {
 
 // Takes a file out of the page cache. Returns false where that does not work or cannot be seen: the kernel
 // keeps pages that are mapped, a file system in memory has no other place for them, and some never use the
-// page cache.
+// page cache. On a busy machine the kernel may keep or lack a page for a moment, so it tries again.
 inline bool DropFromPageCache(const std::filesystem::path& path) {
-  ReadIntoPageCache(path);  // a page that is just being read stays
-  if (CachedShare(path) < 1) return false;
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return false;
-  (void)::fsync(fd);  // a page that is not on the disk stays
-  (void)::posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
-  ::close(fd);
-  return CachedShare(path) == 0;
+  for (int tries = 0; tries < 5; ++tries, ::usleep(20'000)) {
+    ReadIntoPageCache(path);  // a page that is just being read stays
+    if (CachedShare(path) < 1) continue;
+    const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return false;
+    (void)::fsync(fd);  // a page that is not on the disk stays
+    (void)::posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+    ::close(fd);
+    if (CachedShare(path) == 0) return true;
+  }
+  return false;
 }
 
 }  // namespace prefixd::testing_support
