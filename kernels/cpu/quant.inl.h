@@ -30,9 +30,9 @@ PREFIXD_INLINE void WriteTile(const QuantJob& job, const Outputs (&acc)[kVectors
   }
 }
 
-// So few rows are multiplied by the weights as they are stored, on every CPU: unpacking them does not pay,
-// and the memory would wait for it.
-constexpr int kFewRows = 8 * kQuantTileRows;
+// So few rows are multiplied by the weights as they are stored: unpacking them does not pay, and the memory
+// would wait for it.
+constexpr int kFewRows = kFewGroups * kQuantTileRows;
 
 PREFIXD_INLINE size_t FirstRow(int group) { return static_cast<size_t>(group) * kQuantTileRows; }
 template <typename Run>
