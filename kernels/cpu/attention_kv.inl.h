@@ -88,10 +88,14 @@ PREFIXD_INLINE int FirstToken(const AttendJob& job, int row) {
   return job.window == 0 || last < job.window ? 0 : last - job.window + 1;
 }
 
+// The block that holds a token.
+PREFIXD_INLINE const std::byte* BlockOf(const AttendJob& job, int token) {
+  return job.pool + job.blocks[token / job.block_tokens] * job.block_bytes;
+}
+
 template <DType kType>
 PREFIXD_INLINE const typename Element<kType>::Type* Plane(const AttendJob& job, int token, size_t offset) {
-  const size_t block = job.blocks[token / job.block_tokens];
-  return reinterpret_cast<const typename Element<kType>::Type*>(job.pool + block * job.block_bytes + offset);
+  return reinterpret_cast<const typename Element<kType>::Type*>(BlockOf(job, token) + offset);
 }
 
 template <DType kType>
@@ -212,7 +216,7 @@ template <DType kType>
 PREFIXD_INLINE KvTile<kType> TileInPlace(const AttendJob& job, const PlanesAhead& ahead, int tile, int count,
                                          int last) {
   using Type = typename Element<kType>::Type;
-  const std::byte* const first = job.pool + job.blocks[tile / job.block_tokens] * job.block_bytes;
+  const std::byte* const first = BlockOf(job, tile);
   const int in_first = tile % job.block_tokens;
   const TileBlocks here = FindBlocks(job, tile, tile + count, first, in_first);
   const TileBlocks next = FindBlocks(job, tile + kTileTokens, last + 1, first, in_first);

@@ -11,7 +11,7 @@ struct QuantPlane {
 };
 
 PREFIXD_INLINE QuantPlane QuantPlaneOf(const AttendJob& job, int token, size_t offset) {
-  const std::byte* plane = job.pool + job.blocks[token / job.block_tokens] * job.block_bytes + offset;
+  const std::byte* plane = BlockOf(job, token) + offset;
   const size_t elements = static_cast<size_t>(job.head_dim) * static_cast<size_t>(job.block_tokens);
   return {reinterpret_cast<const int8_t*>(plane), reinterpret_cast<const uint16_t*>(plane + elements)};
 }

@@ -19,7 +19,7 @@ constexpr int kQuantLanes = 8;      // outputs of a vector
 constexpr int kQuantTileRows = 6;   // their sums of one vector take 12 of the 16 registers
 constexpr int kQuantInTile = 6;     // vectors of sums of a tile, at most
 constexpr int kSpanPanels = 1;      // panels that are unpacked together
-constexpr int kFewGroups = 2;       // of rows, for which none are
+constexpr int kFewGroups = 2;       // groups of rows for which no panels are unpacked
 constexpr bool kUnsignedX = false;  // x is packed as it is
 constexpr bool kShortX = true;      // but as shorts for many rows and weights of 8 bits
 

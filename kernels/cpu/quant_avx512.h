@@ -22,7 +22,7 @@ namespace prefixd::PREFIXD_ISA {
 
 constexpr int kQuantLanes = 16;
 constexpr int kQuantInTile = 12;  // with their sums as f32 they take 24 of the 32 registers
-constexpr int kFewGroups = 8;     // of rows, for which no panels are unpacked
+constexpr int kFewGroups = 8;     // groups of rows for which no panels are unpacked
 #ifdef PREFIXD_VNNI
 constexpr int kQuantTileRows = 6, kSpanPanels = 2;
 #else

@@ -58,6 +58,6 @@ constexpr bool kOneSum = F::kWide || (StepsOfPart(F::kLargest) == kQuantSteps &&
 // The vectors of sums of a tile, at most. Where a run is one sum, they are more than the registers: the
 // products as f32 wait in memory for the end of a run, which takes longer.
 template <typename F>
-constexpr int kUnpackedInTile = kOneSum<F> ? kQuantTileRows* kQuantPanelVectors : kQuantInTile;
+constexpr int kUnpackedInTile = kOneSum<F> ? (kQuantTileRows* kQuantPanelVectors) : kQuantInTile;
 
 }  // namespace prefixd::PREFIXD_ISA

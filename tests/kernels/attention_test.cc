@@ -342,7 +342,7 @@ TEST_P(AttentionTest, RunChecksTheLimits) {
   EXPECT_DEATH(run(&limits), "2/1 heads of 16.*reserved for 4/1");
 }
 
-// So many KV heads that the only job of several of them would be that of the only sequence.
+// With two threads: one sequence, whose jobs have one KV head each, and two, whose first has jobs of several.
 TEST_P(AttentionTest, FewSequencesOfManyKvHeads) {
   for (const int sequences : {1, 2}) {
     const std::vector<std::pair<int, int>> all(static_cast<size_t>(sequences), {500, 1});
