@@ -51,9 +51,10 @@ T OrDie(Result<T> result) {
 // written is one shared page of zeros, which is always in the caches.
 void Fill(KvPool& pool) {
   Prng prng(1);
-  auto* elements = reinterpret_cast<uint16_t*>(pool.block(0));
-  for (size_t i = 0; i < pool.layout().BlockBytes() / 2; ++i) {
-    elements[i] = static_cast<uint16_t>(0x3C00 | (prng.Next() & 0x81FF));
+  for (int layer = 0; layer < pool.layout().layers; ++layer) {
+    auto* elements = reinterpret_cast<uint16_t*>(pool.layer(0, layer));
+    for (size_t i = 0; i < pool.layout().LayerBytes() / 2; ++i)
+      elements[i] = static_cast<uint16_t>(0x3C00 | (prng.Next() & 0x81FF));
   }
   for (BlockId b = 1; b < pool.blocks(); ++b) CopyHostBlock(pool, 0, b);
 }
@@ -75,7 +76,7 @@ class Model {
     }
     embedding_ = RandomMatrix(operations, weights, kVocabulary, kHidden);
     kv_ = OrDie(AllocateHostKv({kLayers, kKvHeads, kHeadDim, kBlockTokens, DType::kBF16},
-                               static_cast<uint32_t>(blocks_ * kMaxSequences)));
+                               static_cast<uint32_t>(blocks_ * kMaxSequences), KvOrder::kGroups));
     Fill(*kv_);
     norm_.assign(kHidden, 1.0f);
     rope_.assign(static_cast<size_t>(max_context) * kHeadDim, 0.7071f);
@@ -239,7 +240,7 @@ void RunAttention(Report& report, Operations& operations, int head_dim, int wind
   constexpr int kQueryHeads = 8;
   const KvLayout layout = {1, 2, head_dim, kBlockTokens, DType::kBF16};
   const int blocks = (position + rows + kBlockTokens - 1) / kBlockTokens;
-  const auto pool = OrDie(AllocateHostKv(layout, static_cast<uint32_t>(blocks)));
+  const auto pool = OrDie(AllocateHostKv(layout, static_cast<uint32_t>(blocks), KvOrder::kGroups));
   Fill(*pool);
   std::vector<BlockId> table(blocks);
   std::iota(table.begin(), table.end(), 0);
@@ -271,12 +272,12 @@ void RunAttentionByHeads(Report& report, Operations& operations, int tokens, int
 }
 
 std::unique_ptr<KvPool> FilledPool(const KvLayout& layout, size_t blocks) {
-  auto pool = OrDie(AllocateHostKv(layout, static_cast<uint32_t>(blocks)));
+  auto pool = OrDie(AllocateHostKv(layout, static_cast<uint32_t>(blocks), KvOrder::kGroups));
   Fill(*pool);
   return pool;
 }
 
-// The blocks of a pool in random order, as after a while of serving.
+// The blocks of a pool in random order: the worst that a sequence can have.
 std::vector<BlockId> ShuffledBlocks(const KvPool& pool) {
   std::vector<BlockId> blocks(pool.blocks());
   std::iota(blocks.begin(), blocks.end(), 0);

@@ -57,6 +57,7 @@ KvSamples ComputeKvSamples(const std::string& folder, const std::vector<std::str
 
   KvSamples samples{.layout = model->shape().Kv(kBlockTokens, kv_dtype)};
   const auto pool = OrDie(backend->AllocateKv(samples.layout, tokens / kBlockTokens));
+  const auto copier = OrDie(backend->CreateKvCopier(samples.layout));
   std::vector<BlockId> table(pool->blocks());
   for (size_t i = 0; i < table.size(); ++i) table[i] = static_cast<BlockId>(i);
   for (const std::vector<TokenId>& ids : Tokenize(folder, text_files, tokens)) {
@@ -64,8 +65,10 @@ KvSamples ComputeKvSamples(const std::string& folder, const std::vector<std::str
     model->Launch({{ids, {&span, 1}}, {}, pool.get()}, {});
     ExitUnlessOk(model->Collect());
     for (size_t i = 0; i < ids.size() / kBlockTokens; ++i) {
-      const std::byte* const block = pool->block(table[i]);
-      samples.bytes.insert(samples.bytes.end(), block, block + samples.layout.BlockBytes());
+      const std::shared_ptr<std::byte> staged = copier->Stage();
+      const std::span<std::byte> block(staged.get(), samples.layout.BlockBytes());
+      ExitUnlessOk(copier->Read(*pool, table[i], block));
+      samples.bytes.insert(samples.bytes.end(), block.begin(), block.end());
       ++samples.blocks;
     }
   }

@@ -13,6 +13,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
+#include <numeric>
 #include <string>
 #include <vector>
 
@@ -66,6 +67,7 @@ Flop DecodeFlop(const ModelShape& c, double context) {
 struct Settings {
   int prompt, chunk, decode, sequences;
   int shared;  // whole blocks
+  int run;     // blocks of a sequence with consecutive ids; 0: all
   KvType kv_dtype;
   int context() const { return prompt + decode; }
 };
@@ -80,11 +82,15 @@ class Runner {
     const int shared = settings.shared / kBlockTokens;
     pool_ = OrDie(
         backend.AllocateKv(layout, static_cast<uint32_t>(shared + (blocks_ - shared) * settings.sequences)));
-    for (int s = 0; s < settings.sequences; ++s) {
-      std::vector<BlockId>& table = tables_.emplace_back();
-      for (int b = 0; b < shared; ++b) table.push_back(static_cast<BlockId>(b));
-      for (int b = 0; b < blocks_ - shared; ++b)
-        table.push_back(static_cast<BlockId>(shared + b * settings.sequences + s));
+    // Each sequence in turn gets the next run of blocks.
+    const int own = blocks_ - shared, run = settings.run == 0 ? own : settings.run;
+    std::vector<BlockId> all(static_cast<size_t>(shared));
+    std::iota(all.begin(), all.end(), 0);
+    tables_.assign(static_cast<size_t>(settings.sequences), all);
+    auto next = static_cast<BlockId>(shared);
+    for (int begin = 0; begin < own; begin += run) {
+      for (std::vector<BlockId>& table : tables_)
+        for (int b = begin; b < std::min(begin + run, own); ++b) table.push_back(next++);
     }
   }
 
@@ -149,6 +155,7 @@ Settings ReadSettings(const Arguments& arguments) {
   settings.shared = Number(arguments, "--shared", 0) / kBlockTokens * kBlockTokens;
   if (settings.shared > settings.prompt)
     arguments.Fail(InvalidArgument("--shared " + arguments.Text("--shared") + " is more than --prompt"));
+  settings.run = Number(arguments, "--block-run", 0);
   settings.kv_dtype = KvTypeOf(arguments, "--kv-dtype");
   return settings;
 }
@@ -175,6 +182,7 @@ Arguments ParseArguments(int argc, char** argv) {
        {"--decode", "N", "32", "decode steps per run"},
        {"--sequences", "N", "1", "sequences that decode together"},
        {"--shared", "N", "0", "prompt tokens that all sequences share, in whole blocks of 16"},
+       {"--block-run", "N", "0", "blocks of a sequence that lie together, between those of others; 0: all"},
        {"--runs", "N", "5", "timed runs"},
        kJsonOption});
   arguments.ParseOrExit(argc, argv);

@@ -4,11 +4,8 @@
 
 namespace prefixd {
 
-BlockPool::BlockPool(uint32_t capacity) {
+BlockPool::BlockPool(uint32_t capacity) : states_(capacity, BlockState::kFree), free_(capacity) {
   PREFIXD_CHECK(capacity < kNoBlock);
-  states_.resize(capacity, BlockState::kFree);
-  free_.reserve(capacity);
-  for (uint32_t i = capacity; i > 0; --i) free_.push_back(i - 1);
 }
 
 BlockState BlockPool::state(BlockId block) const {
@@ -21,14 +18,12 @@ void BlockPool::Move(BlockId block, BlockState from, BlockState to) {
       << "block " << block << " is in state " << static_cast<int>(states_[block]) << ", not "
       << static_cast<int>(from);
   states_[block] = to;
-  if (to == BlockState::kFree) free_.push_back(block);
+  if (to == BlockState::kFree) free_.Add(block);
 }
 
-std::optional<BlockId> BlockPool::Allocate() {
-  if (free_.empty()) return std::nullopt;
-  const BlockId block = free_.back();
-  free_.pop_back();
-  Move(block, BlockState::kFree, BlockState::kFilling);
+std::optional<BlockId> BlockPool::Allocate(const BlockWish& wish) {
+  const std::optional<BlockId> block = free_.Take(wish);
+  if (block) Move(*block, BlockState::kFree, BlockState::kFilling);
   return block;
 }
 
@@ -52,15 +47,11 @@ void BlockPool::Evict(BlockId block) {
 }
 
 void BlockPool::CheckInvariants() const {
-  std::vector<bool> listed(states_.size(), false);
-  for (const BlockId block : free_) {
-    PREFIXD_CHECK(state(block) == BlockState::kFree) << "block " << block << " is in the free list";
-    PREFIXD_CHECK(!listed[block]) << "block " << block << " is in the free list twice";
-    listed[block] = true;
-  }
+  free_.CheckInvariants();
   uint32_t cached = 0;
   for (BlockId block = 0; block < capacity(); ++block) {
-    PREFIXD_CHECK(listed[block] == (states_[block] == BlockState::kFree)) << "block " << block;
+    PREFIXD_CHECK(free_.Contains(block) == (states_[block] == BlockState::kFree))
+        << "block " << block << " is " << (free_.Contains(block) ? "" : "not ") << "among the free blocks";
     if (states_[block] == BlockState::kCached) ++cached;
   }
   PREFIXD_CHECK(cached == cached_) << cached << " blocks are cached, not " << cached_;

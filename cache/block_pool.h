@@ -1,4 +1,4 @@
-// BlockPool: the state of every block of one tier, and the free list. It moves no bytes and knows no nodes.
+// BlockPool: the state of every block of one tier, and the free blocks. It moves no bytes and knows no nodes.
 // Engine thread only.
 //
 //            Allocate             Publish            SetLeased
@@ -14,20 +14,18 @@
 // A block that is leased or cached is full and is never written again.
 //
 // Invariants (CheckInvariants tests them)
-//   1. A block is in the free list exactly when it is free, and only once.
+//   1. A block is one of the free blocks exactly when it is free.
 //   2. free + leased + cached = capacity, where filling blocks count as leased.
 #pragma once
 
 #include <cstdint>
-#include <limits>
 #include <optional>
 #include <vector>
 
 #include "base/types.h"
+#include "cache/free_blocks.h"
 
 namespace prefixd {
-
-inline constexpr BlockId kNoBlock = std::numeric_limits<BlockId>::max();
 
 enum class BlockState : uint8_t { kFree, kFilling, kLeased, kCached };
 
@@ -36,7 +34,8 @@ class BlockPool {
   explicit BlockPool(uint32_t capacity);
 
   // The transitions. Each requires a block in the state from which it starts.
-  std::optional<BlockId> Allocate();  // nothing when no block is free
+  // Takes the free block that fits the wish best. Returns nothing when no block is free.
+  std::optional<BlockId> Allocate(const BlockWish& wish = {});
   void Discard(BlockId block);
   void Publish(BlockId block);
   void SetLeased(BlockId block, bool leased);  // requires the other state
@@ -45,12 +44,14 @@ class BlockPool {
   BlockState state(BlockId block) const;
 
   uint32_t capacity() const { return static_cast<uint32_t>(states_.size()); }
-  uint32_t free_blocks() const { return static_cast<uint32_t>(free_.size()); }
+  uint32_t free_blocks() const { return free_.size(); }
   uint32_t cached_blocks() const { return cached_; }
   uint32_t leased_blocks() const { return capacity() - free_blocks() - cached_; }
 
   size_t MemoryBytes() const { return MaxMemoryBytes(capacity()); }
-  static size_t MaxMemoryBytes(size_t capacity) { return capacity * (sizeof(BlockState) + sizeof(BlockId)); }
+  static size_t MaxMemoryBytes(size_t capacity) {
+    return capacity * sizeof(BlockState) + FreeBlocks::MaxMemoryBytes(capacity);
+  }
   void CheckInvariants() const;
 
  private:
@@ -58,7 +59,7 @@ class BlockPool {
   void Move(BlockId block, BlockState from, BlockState to);
 
   std::vector<BlockState> states_;
-  std::vector<BlockId> free_;  // a stack: the block freed last is taken first
+  FreeBlocks free_;
   uint32_t cached_ = 0;
 };
 

@@ -104,7 +104,8 @@ size_t PrefixCache::MaxMemoryBytes(const Options& options) {
   const size_t nodes = in_memory + ghosts + (options.disk || options.remote ? options.max_transfers : 0) + 1;
   return RadixTree::MaxMemoryBytes(options.block_tokens, in_memory, nodes) +
          GhostIndex::MaxMemoryBytes(ghosts) + UseTimes::MaxMemoryBytes() +
-         LossLog::MaxMemoryBytes(MostLosses(options)) + BlockPool::MaxMemoryBytes(in_memory) +
+         LossLog::MaxMemoryBytes(MostLosses(options)) + BlockPool::MaxMemoryBytes(options.blocks) +
+         BlockPool::MaxMemoryBytes(options.host_blocks) +
          Retention::MaxMemoryBytes(MostKept(options, options.blocks) +
                                    MostKept(options, options.host_blocks)) +
          (options.disk ? in_memory * kDiskKeptBytes : 0) + SessionHints::MaxMemoryBytes(MostHints(options)) +

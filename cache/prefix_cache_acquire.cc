@@ -131,7 +131,7 @@ void PrefixCache::Impl::CopyPart(Lease::State& lease, std::span<const TokenId> w
   const RadixTree::Partial partial = tree.LongestPartial(lease.at(), wanted);
   if (partial.tokens < options.min_copy_tokens || partial.tokens == 0 || IsPurged(partial.node)) return;
   AddReference(partial.node);  // first, so that TakeBlock does not evict it
-  const std::optional<BlockId> target = TakeBlock(Tier::kDevice, TenantOf(lease));
+  const std::optional<BlockId> target = TakeBlock(Tier::kDevice, TenantOf(lease), AfterTable(lease));
   if (target) {
     copier->CopyBlock(tree.block(partial.node, Tier::kDevice), *target);
     Place(lease, *target);

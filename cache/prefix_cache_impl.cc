@@ -80,13 +80,19 @@ void PrefixCache::Impl::Detach(Lease::State& lease) {
   EndRemote(lease, RemoteEnd::kOver);
 }
 
+BlockWish PrefixCache::Impl::AfterTable(const Lease::State& lease) {
+  return {.previous = lease.blocks.empty() ? kNoBlock : lease.blocks.back(), .place = 0};
+}
+
 bool PrefixCache::Impl::Reserve(Lease::State& lease, int tokens) {
   const size_t wanted = (static_cast<size_t>(std::max(tokens, 0)) + block_tokens - 1) / block_tokens;
   if (wanted <= lease.blocks.size()) return true;
   const uint32_t tenant = TenantOf(lease);
   if (wanted - lease.blocks.size() > RoomFor(tenant, Tier::kDevice)) return false;
+  // First the room for all: what is evicted together lies together, and so will these blocks.
+  MakeRoom(Tier::kDevice, tenant, wanted - lease.blocks.size());
   while (lease.blocks.size() < wanted) {
-    const std::optional<BlockId> block = TakeBlock(Tier::kDevice, tenant);
+    const std::optional<BlockId> block = TakeBlock(Tier::kDevice, tenant, AfterTable(lease));
     PREFIXD_CHECK(block) << "a cached block cannot be evicted";
     lease.blocks.push_back(*block);
   }

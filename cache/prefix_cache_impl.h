@@ -13,7 +13,7 @@
 //   StartLoad, EndLoad:    host   -> device
 //                          disk   -> device
 //                          remote -> device
-//   TakeBlock:             device -> (nothing)   the node keeps its other copies
+//   MakeRoom:              device -> (nothing)   the node keeps its other copies
 //                          host   -> (nothing)
 //   the store by itself:   disk   -> (nothing)   see TransferPort::OnDisk; TakeDrops learns of it
 //   LoseKv:                (nothing) -> ghost    when the last copy in memory is gone
@@ -176,6 +176,7 @@ struct PrefixCache::Impl {
   MissReason ReasonOfLoss(const BlockKey& key);
   int CountSharedBlocks(const BlockKeys& keys, std::span<const TokenId> tokens) const;
   bool Reserve(Lease::State& lease, int tokens);
+  static BlockWish AfterTable(const Lease::State& lease);  // for the block that the table gets next
   void EndStep(bool ok);
   std::vector<Run> Commit(Lease::State& lease, std::span<const TokenId> tokens, TableInUse in_use);
   void Release(Lease::State& lease, bool is_over);
@@ -240,8 +241,10 @@ struct PrefixCache::Impl {
   void DropReference(NodeId node);
   // Drops the references of a lease. Sets one time of last use for all nodes.
   void GiveBack(std::span<const NodeId> nodes, uint8_t request_class);
+  // Evicts cached blocks until so many blocks are free, or no more can be.
+  void MakeRoom(Tier tier, uint32_t tenant, size_t blocks);
   // Returns a block to fill, evicting a cached block if none is free. Returns nothing when all are leased.
-  std::optional<BlockId> TakeBlock(Tier tier, uint32_t tenant);
+  std::optional<BlockId> TakeBlock(Tier tier, uint32_t tenant, const BlockWish& wish = {});
   void EvictBlock(NodeId node, Tier tier);
   void AddAge(NodeId node, LatencyHistogram* ages) const;
   void AdmitBlock(NodeId node, Tier tier, BlockId block);
@@ -403,7 +406,8 @@ struct PrefixCache::Impl {
   // does not compute now.
   size_t ClaimPart(Lease::State& lease);
   void DropLoading(Lease::State& lease);
-  bool StartLoad(NodeId node);
+  BlockWish BesideLoaded(const Lease::State& lease, size_t i) const;  // for entry i of `loading`
+  bool StartLoad(NodeId node, const BlockWish& wish);
   // `wanted`: on the remote tier now, so that its economy does not slow it.
   void StartTransfer(NodeId node, Tier from, Tier to, BlockId to_block, bool wanted = false);
   void EndLoad(const Running& load, const FinishedTransfer& finished);

@@ -226,7 +226,9 @@ void PrefixCache::Impl::StartLoads(Lease::State& lease) {
   for (; lease.to_start > 0; --lease.to_start) {
     Lease::State::Loading& next = lease.loading[lease.to_start - 1];
     const bool missing = tree.block(next.node, Tier::kDevice) == kNoBlock && !IsLoading(next.node);
-    if (missing && HasKv(next.node) && !StartLoad(next.node)) return;  // no transfer or no block is free
+    const bool to_load = missing && HasKv(next.node);
+    if (to_load && !StartLoad(next.node, BesideLoaded(lease, lease.to_start - 1)))
+      return;  // no transfer or no block is free
     if (const auto load = loads.find(next.node); load != loads.end())
       next.from = running.at(load->second).from;
   }
@@ -254,7 +256,8 @@ bool PrefixCache::Impl::WaitsForLoad(Lease::State& lease, const Request& request
   Lease::State::Loading& front = lease.loading.front();
   const bool tried = lease.to_start == 0;
   // After a failed load the lease computes, unless another tier has the block.
-  if (tried && !IsLoading(front.node) && !Resides(front.node, front.from) && StartLoad(front.node))
+  if (tried && !IsLoading(front.node) && !Resides(front.node, front.from) &&
+      StartLoad(front.node, BesideLoaded(lease, 0)))
     front.from = running.at(loads.at(front.node)).from;
   // Spills hold transfers, too: each that ends lets a load begin.
   if (IsLoading(front.node) || (!tried && HasKv(front.node) && !running.empty())) {
@@ -317,16 +320,27 @@ void PrefixCache::Impl::DropLoading(Lease::State& lease) {
 
 // --- Transfers to the device ---
 
+// The last block of a prefix is loaded first. Where it begins a group, it leaves room for those before it,
+// and what is computed behind the prefix goes on in the group.
+BlockWish PrefixCache::Impl::BesideLoaded(const Lease::State& lease, size_t i) const {
+  BlockWish wish{.place = static_cast<int>((lease.load_begin + i) % FreeBlocks::kGroup)};
+  if (i + 1 == lease.loading.size()) return wish;
+  const NodeId next = lease.loading[i + 1].node;
+  const auto load = loads.find(next);
+  wish.next = load != loads.end() ? running.at(load->second).to_block : tree.block(next, Tier::kDevice);
+  return wish;
+}
+
 // Starts to bring the KV of a node to the device. Returns false when no tier has it, when too many transfers
 // run, or when there is no block for it.
-bool PrefixCache::Impl::StartLoad(NodeId node) {
+bool PrefixCache::Impl::StartLoad(NodeId node, const BlockWish& wish) {
   if (running.size() >= options.max_transfers || loads.size() >= most_loads) return false;
   // Decided once: other threads change what the remote tier is known to have.
   const std::optional<Tier> from =
       tree.block(node, Tier::kHost) != kNoBlock ? std::optional(Tier::kHost) : RecordTier(tree.key(node));
   if (!from) return false;
   AddReference(node);  // so that it stays while a block is evicted
-  const std::optional<BlockId> block = TakeBlock(Tier::kDevice, TenantOf(node));
+  const std::optional<BlockId> block = TakeBlock(Tier::kDevice, TenantOf(node), wish);
   if (block) StartTransfer(node, *from, Tier::kDevice, *block);
   DropReference(node);
   return block.has_value();

@@ -92,13 +92,17 @@ void PrefixCache::Impl::AddAge(NodeId node, LatencyHistogram* ages) const {
   if (used) ages->Add(seconds - *used);
 }
 
-std::optional<BlockId> PrefixCache::Impl::TakeBlock(Tier at, uint32_t tenant) {
-  if (pool(at).free_blocks() == 0) {
+void PrefixCache::Impl::MakeRoom(Tier at, uint32_t tenant, size_t blocks) {
+  while (pool(at).free_blocks() < blocks) {
     const std::optional<NodeId> victim = VictimFor(tenant, at);
-    if (!victim) return std::nullopt;
+    if (!victim) return;
     EvictBlock(*victim, at);
   }
-  return pool(at).Allocate();
+}
+
+std::optional<BlockId> PrefixCache::Impl::TakeBlock(Tier at, uint32_t tenant, const BlockWish& wish) {
+  MakeRoom(at, tenant, 1);
+  return pool(at).Allocate(wish);
 }
 
 void PrefixCache::Impl::EvictBlock(NodeId node, Tier at) {

@@ -92,8 +92,7 @@ TierTransfers::TierTransfers(Options options, BlockStore* store, const Executors
       shared_(std::make_shared<Shared>()) {
   PREFIXD_CHECK(executors.loads != nullptr && executors.spills != nullptr && executors.copies != nullptr);
   PREFIXD_CHECK(options_->clock != nullptr);
-  PREFIXD_CHECK(options_->device_block ||
-                (options_->read_device && options_->write_device && options_->stage));
+  PREFIXD_CHECK(options_->read_device && options_->write_device && options_->stage);
   PREFIXD_CHECK(options_->is_finite && options_->block_bytes > 0) << options_->block_bytes;
   if (options_->drops != nullptr) options_->drops->SetWake(options_->wake);
 }
@@ -227,32 +226,24 @@ void TierTransfers::CopyOnHost(const Options& options, BlockStore* /*store*/, Ou
   const bool up = transfer.to == Tier::kDevice;
   const std::span<std::byte> host = options.host_block(up ? transfer.from_block : transfer.to_block);
   outcome->bytes = options.block_bytes;
-  if (!options.device_block) {
-    const Status status =
-        up ? options.write_device(host, transfer.to_block) : options.read_device(transfer.from_block, host);
-    if (!status.ok()) outcome->Fail(Tier::kDevice, up ? TierError::kWrite : TierError::kRead);
-    return;
-  }
-  if (up)
-    std::ranges::copy(host, options.device_block(transfer.to_block).begin());
-  else
-    std::ranges::copy(options.device_block(transfer.from_block), host.begin());
+  const Status status =
+      up ? options.write_device(host, transfer.to_block) : options.read_device(transfer.from_block, host);
+  if (!status.ok()) outcome->Fail(Tier::kDevice, up ? TierError::kWrite : TierError::kRead);
 }
 
 void TierTransfers::Write(const Options& options, std::span<const TokenId> tokens, BlockStore* store,
                           Outcome* outcome) {
   const Transfer& transfer = outcome->transfer;
-  const bool on_device = transfer.from == Tier::kDevice;
   std::shared_ptr<std::byte> staged;
   std::span<const std::byte> payload;
-  if (on_device && !options.device_block) {
+  if (transfer.from == Tier::kDevice) {
     staged = options.stage();
     const std::span<std::byte> block(staged.get(), options.block_bytes);
     if (!options.read_device(transfer.from_block, block).ok())
       return outcome->Fail(Tier::kDevice, TierError::kRead);
     payload = block;
   } else {
-    payload = on_device ? options.device_block(transfer.from_block) : options.host_block(transfer.from_block);
+    payload = options.host_block(transfer.from_block);
   }
   if (!options.is_finite(payload)) {
     outcome->result = TransferResult::kCorrupt;
@@ -311,12 +302,10 @@ void TierTransfers::Read(const Options& options, BlockStore* store, ReadPause* p
     return;
   }
   if (defect == RecordDefect::kNone) {
-    const std::shared_ptr<std::byte> staged = options.device_block ? nullptr : options.stage();
-    const std::span<std::byte> block = options.device_block ? options.device_block(transfer.to_block)
-                                                            : std::span(staged.get(), options.block_bytes);
+    const std::shared_ptr<std::byte> staged = options.stage();
+    const std::span<std::byte> block(staged.get(), options.block_bytes);
     defect = ReadRecordPayload(record, block);
-    if (defect == RecordDefect::kNone && staged != nullptr &&
-        !options.write_device(block, transfer.to_block).ok())
+    if (defect == RecordDefect::kNone && !options.write_device(block, transfer.to_block).ok())
       return outcome->Fail(Tier::kDevice, TierError::kWrite);
   }
   if (defect != RecordDefect::kNone) {

@@ -54,19 +54,18 @@ class TierTransfers final : public TransferPort {
     BlockKey fingerprint;    // of the model
     size_t block_bytes = 0;  // of a block of KV
     CodecChoice codec;       // of records
-    // The memory of a block: `block_bytes` bytes. Called by workers too.
-    std::function<std::span<std::byte>(BlockId)> device_block;
-    // For device blocks that the host cannot address, in place of `device_block`: they copy the bytes of a
-    // block to the host, and to the device, and return when that has ended. They fail with the device, and
-    // the error counts at the tier kDevice. The memory of the host is that of `host_block` or of `stage`.
-    // Called by workers.
+    // Copy the bytes of a block of the device to the host, and back, and return when that has ended. They
+    // fail with the device, and the error counts at the tier kDevice. The memory of the host is that of
+    // `host_block` or of `stage`. Called by workers.
     std::function<Status(BlockId from, std::span<std::byte> to)> read_device;
     std::function<Status(std::span<const std::byte> from, BlockId to)> write_device;
-    // Lends memory of the host for such a block on its way between device and disk, until the result is
-    // destroyed. It may wait for what it has lent; a worker has one at a time, and none while it reads or
-    // writes the disk.
+    // Lends memory of the host for a block on its way between device and disk, until the result is destroyed.
+    // It may wait for what it has lent; a worker has one at a time, and none while it reads or writes the
+    // disk.
     std::function<std::shared_ptr<std::byte>()> stage;
-    std::function<std::span<std::byte>(BlockId)> host_block;  // may be empty without a host tier
+    // The memory of a block of the host tier: `block_bytes` bytes. Called by workers; may be empty without
+    // such a tier.
+    std::function<std::span<std::byte>(BlockId)> host_block;
     // Whether all values of a block's KV are finite. Called by workers.
     std::function<bool(std::span<const std::byte>)> is_finite;
     std::function<void()> wake;  // may be empty; see Engine::Create

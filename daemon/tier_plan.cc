@@ -212,8 +212,8 @@ MemoryPlan TierMemory(const TierPlan& plan, const KvLayout& layout) {
                      std::to_string(plan.host_blocks) + " KV blocks", "host-cache"});
   }
   if (plan.remote.on) {
-    // What is read lies in a buffer of hiredis and in the record. What is written lies in the queue, and once
-    // more as a command.
+    // What is read lies in a buffer of hiredis, in the record, and in a block on its way to the device cache.
+    // What is written lies in the queue, and once more as a command.
     constexpr uint64_t kThreads = kLoadThreads + 3;
     const uint64_t token_bytes = static_cast<uint64_t>(layout.block_tokens) * sizeof(TokenId);
     const uint64_t warm =
@@ -239,7 +239,8 @@ MemoryPlan TierMemory(const TierPlan& plan, const KvLayout& layout) {
   // The open segment, the one that is being written, and what eviction copies forward.
   constexpr uint64_t kDatabase = uint64_t{32} << 20;
   constexpr uint64_t kWorker = uint64_t{2} << 20;
-  const uint64_t workers = (kLoadThreads + kSpillThreads) * (kWorker + 2 * RecordBytes(layout));
+  // A block on its way from or to the device cache, encoded, and in its record.
+  const uint64_t workers = (kLoadThreads + kSpillThreads) * (kWorker + 3 * RecordBytes(layout));
   parts.push_back({"disk_buffer_bytes", "disk buffers",
                    3 * DiskStore::SegmentBytes(plan.disk.capacity) + kDatabase + workers,
                    "segments under way, database, workers", "disk-cache"});

@@ -163,25 +163,22 @@ void Tiers::MakeRemote(const RemotePlan& plan) {
 }
 
 TierTransfers::Options Tiers::TransferOptions(KvPool& pool, std::function<void()> wake) {
-  const auto block_of = [bytes = layout_.BlockBytes()](KvPool& of) {
-    return [&of, bytes](BlockId block) { return std::span(of.block(block), bytes); };
-  };
   TierTransfers::Options options;
   options.fingerprint = fingerprint_;
   options.block_bytes = layout_.BlockBytes();
   options.codec = codec_;
-  if (copier_ == nullptr) {
-    options.device_block = block_of(pool);
-  } else {
-    options.read_device = [this, &pool](BlockId from, std::span<std::byte> to) {
-      return copier_->Read(pool, from, to);
+  options.read_device = [this, &pool](BlockId from, std::span<std::byte> to) {
+    return copier_->Read(pool, from, to);
+  };
+  options.write_device = [this, &pool](std::span<const std::byte> from, BlockId to) {
+    return copier_->Write(from, pool, to);
+  };
+  options.stage = [this] { return copier_->Stage(); };
+  if (host_ != nullptr) {
+    options.host_block = [this](BlockId block) {
+      return std::span(host_->block(block), layout_.BlockBytes());
     };
-    options.write_device = [this, &pool](std::span<const std::byte> from, BlockId to) {
-      return copier_->Write(from, pool, to);
-    };
-    options.stage = [this] { return copier_->Stage(); };
   }
-  if (host_ != nullptr) options.host_block = block_of(*host_);
   options.is_finite = [layout = layout_](std::span<const std::byte> block) {
     return AllFinite(block, layout);
   };

@@ -74,7 +74,7 @@ class Tiers {
   BlockKey fingerprint_;
   const Clock* clock_ = nullptr;
   std::unique_ptr<KvPool> host_;
-  std::unique_ptr<KvCopier> copier_;  // null: the host uses the memory of device blocks directly
+  std::unique_ptr<KvCopier> copier_;
   std::shared_ptr<DropQueue> drops_;  // null: there is no disk tier
   OtherModels other_models_;
   std::string note_;  // for the next daemon that opens the directory: which chat template this one has

@@ -7,10 +7,14 @@
 
 #include <memory>
 
+#include "cache/free_blocks.h"
 #include "cache/transfer_port.h"
 #include "kernels/backend.h"
 
 namespace prefixd {
+
+// Those who choose blocks choose what memory gives fast.
+static_assert(FreeBlocks::kGroup == kKvGroup);
 
 class KvMemory final : public DeviceCopier {
  public:

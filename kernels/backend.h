@@ -148,13 +148,15 @@ class Backend {
   virtual Result<std::unique_ptr<Matrix>> MakeDummy(const DummyMatrix& dummy) = 0;
   // Returns the Matrix::bytes() of a matrix of these sizes.
   virtual size_t PackedBytes(int rows, int cols, WeightFormat format) const = 0;
+  // A pool for steps, in the order that kernels read fastest.
   // kUnsupported: the backend has no kernels for the type of the layout.
   virtual Result<std::unique_ptr<KvPool>> AllocateKv(const KvLayout& layout, uint32_t blocks) = 0;
-  // A pool in host memory, for the host tier, whose blocks have the order of this backend. What they have
-  // before they are written is not defined. Where this takes long, it calls `progress`, which may be empty.
+  // A pool in host memory, for the host tier, in the order kBlocks. The planes of its blocks have the order
+  // of this backend. What they have before they are written is not defined. Where this takes long, it calls
+  // `progress`, which may be empty.
   virtual Result<std::unique_ptr<KvPool>> AllocateHostKv(const KvLayout& layout, uint32_t blocks,
                                                          const MemoryProgress& progress) = 0;
-  // For pools of AllocateKv with this layout. Null: the host may use the memory of their blocks directly.
+  // For pools of AllocateKv with this layout.
   virtual Result<std::unique_ptr<KvCopier>> CreateKvCopier(const KvLayout& layout) = 0;
   // Copies host memory into `to` at byte `offset`. Requires offset + from.size() <= to.bytes().
   virtual void Upload(Buffer& to, size_t offset, std::span<const std::byte> from) = 0;

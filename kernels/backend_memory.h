@@ -3,6 +3,7 @@
 // that owns the backend uses them.
 #pragma once
 
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -12,6 +13,7 @@
 #include "base/status.h"
 #include "base/types.h"
 #include "kernels/kv_layout.h"
+#include "kernels/kv_place.h"
 #include "kernels/weight_format.h"
 
 namespace prefixd {
@@ -62,28 +64,73 @@ struct DummyMatrix {
   float largest = 0;  // > 0, finite
 };
 
-// KV memory for a fixed number of blocks. Those that kernels use lie one after another.
+// In which order a pool has the layers of its blocks.
+enum class KvOrder : uint8_t {
+  kBlocks,  // [block][layer]: a block is contiguous
+  kGroups,  // [group][layer][block of the group]: so is a layer of a group of kKvGroup blocks
+};
+
+// A step reads one layer of many blocks, and memory gives runs of this many blocks more than twice as fast as
+// the same blocks one by one (bench/README.md, model_bench). Longer runs gain little, and what a sequence
+// uses of a pool would lie in more pages.
+inline constexpr uint32_t kKvGroup = 16;  // a power of two
+
+// KV memory for a fixed number of blocks.
 class KvPool {
  public:
   virtual ~KvPool() = default;
   const KvLayout& layout() const { return layout_; }
   uint32_t blocks() const { return blocks_; }
-  // Returns backend memory of one block, layout().BlockBytes() long. Requires id < blocks().
-  virtual std::byte* block(BlockId id) const {
+  KvOrder order() const { return order_; }
+  // Returns backend memory of one layer of one block, layout().LayerBytes() long. Requires id < blocks() and
+  // layer < layout().layers.
+  std::byte* layer(BlockId id, int layer) const {
+    if (order_ == KvOrder::kBlocks) return Block(id) + CheckedLayer(layer) * layout_.LayerBytes();
     PREFIXD_CHECK(id < blocks_) << "block " << id << " of " << blocks_;
-    return base_ + static_cast<size_t>(id) * layout_.BlockBytes();
+    const KvPlace at = place(layer);
+    if (id >= at.rest_first) return at.rest + (id - at.rest_first) * at.block_bytes;
+    return at.begin + (id >> at.group_shift) * at.group_bytes + (id & at.group_mask) * at.block_bytes;
+  }
+  // Returns where that memory is for all blocks. Requires a pool that kernels use: it is in one piece.
+  KvPlace place(int layer) const {
+    const bool groups = order_ == KvOrder::kGroups;
+    const size_t in_group = groups ? kKvGroup : 1, bytes = layout_.LayerBytes(), at = CheckedLayer(layer);
+    const uint32_t rest = blocks_ % static_cast<uint32_t>(in_group), first = blocks_ - rest;
+    return {.begin = base_ + at * in_group * bytes,
+            .group_bytes = in_group * layout_.BlockBytes(),
+            .block_bytes = bytes,
+            .group_shift = groups ? static_cast<uint32_t>(std::countr_zero(kKvGroup)) : 0,
+            .group_mask = groups ? kKvGroup - 1 : 0,
+            .rest_first = first,
+            .rest = base_ + first * layout_.BlockBytes() + at * rest * bytes};
+  }
+  // Returns backend memory of one block, layout().BlockBytes() long. Requires the order kBlocks.
+  std::byte* block(BlockId id) const {
+    PREFIXD_CHECK(order_ == KvOrder::kBlocks) << "the layers of block " << id << " lie apart";
+    return Block(id);
   }
 
  protected:
-  KvPool(KvLayout layout, uint32_t blocks) : layout_(layout), blocks_(blocks) {}
+  KvPool(KvLayout layout, uint32_t blocks, KvOrder order = KvOrder::kBlocks)
+      : layout_(layout), blocks_(blocks), order_(order) {}
+  // Returns the memory of a block. Requires the order kBlocks.
+  virtual std::byte* Block(BlockId id) const {
+    PREFIXD_CHECK(id < blocks_) << "block " << id << " of " << blocks_;
+    return base_ + static_cast<size_t>(id) * layout_.BlockBytes();
+  }
+  size_t CheckedLayer(int layer) const {
+    PREFIXD_CHECK(layer >= 0 && layer < layout_.layers) << "layer " << layer << " of " << layout_.layers;
+    return static_cast<size_t>(layer);
+  }
   KvLayout layout_;
   uint32_t blocks_;
+  KvOrder order_;
   std::byte* base_ = nullptr;
 };
 
-// Copies blocks of pools that the host cannot address, from and to memory of the host that a copy takes
-// without a detour: that of AllocateHostKv, and that which Stage lends. A call returns when its copy has
-// ended, and comes after every CopyBlock that returned before. It touches no block that a step in flight
+// Copies blocks between a pool of AllocateKv and memory of the host that holds a whole block, which a copy
+// takes without a detour: that of AllocateHostKv, and that which Stage lends. A call returns when its copy
+// has ended, and comes after every CopyBlock that returned before. It touches no block that a step in flight
 // uses: the caller sees to that. Any thread.
 class KvCopier {
  public:

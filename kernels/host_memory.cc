@@ -7,7 +7,9 @@
 #include <memory>
 #include <string>
 
+#include "base/check.h"
 #include "kernels/check_arguments.h"
+#include "kernels/kv_staging.h"
 #include "kernels/numerics.h"
 
 namespace prefixd {
@@ -35,13 +37,44 @@ class HostBuffer final : public Buffer {
 
 class HostKvPool final : public KvPool {
  public:
-  HostKvPool(const KvLayout& layout, uint32_t blocks, HostMemory memory)
-      : KvPool(layout, blocks), memory_(std::move(memory)) {
+  HostKvPool(const KvLayout& layout, uint32_t blocks, KvOrder order, HostMemory memory)
+      : KvPool(layout, blocks, order), memory_(std::move(memory)) {
     base_ = memory_.data();
   }
 
  private:
   HostMemory memory_;
+};
+
+class HostKvCopier final : public KvCopier {
+ public:
+  HostKvCopier(size_t block_bytes, HostMemory buffers)
+      : block_bytes_(block_bytes), buffers_(std::move(buffers)) {}
+
+  std::shared_ptr<std::byte> Stage() override { return staging_.Lend(); }
+  Status Read(const KvPool& pool, BlockId from, std::span<std::byte> to) override {
+    CheckSizes(pool, to.size());
+    const size_t bytes = pool.layout().LayerBytes();
+    for (int layer = 0; layer < pool.layout().layers; ++layer)
+      std::memcpy(to.data() + layer * bytes, pool.layer(from, layer), bytes);
+    return Status::Ok();
+  }
+  Status Write(std::span<const std::byte> from, KvPool& pool, BlockId to) override {
+    CheckSizes(pool, from.size());
+    const size_t bytes = pool.layout().LayerBytes();
+    for (int layer = 0; layer < pool.layout().layers; ++layer)
+      std::memcpy(pool.layer(to, layer), from.data() + layer * bytes, bytes);
+    return Status::Ok();
+  }
+
+ private:
+  void CheckSizes(const KvPool& pool, size_t bytes) const {
+    PREFIXD_CHECK(bytes == block_bytes_ && pool.layout().BlockBytes() == block_bytes_)
+        << bytes << " bytes of a block of " << pool.layout().BlockBytes() << ", not " << block_bytes_;
+  }
+  const size_t block_bytes_;
+  const HostMemory buffers_;
+  KvStaging staging_{buffers_.data(), kMostBuffers, block_bytes_};
 };
 
 }  // namespace
@@ -77,7 +110,7 @@ Result<std::unique_ptr<Buffer>> AllocateHostBuffer(size_t bytes) {
   return std::unique_ptr<Buffer>(new HostBuffer(std::move(memory), bytes));
 }
 
-Result<std::unique_ptr<KvPool>> AllocateHostKv(const KvLayout& layout, uint32_t blocks) {
+Result<std::unique_ptr<KvPool>> AllocateHostKv(const KvLayout& layout, uint32_t blocks, KvOrder order) {
   CheckLayout(layout);
   size_t bytes = 0;
   if (__builtin_mul_overflow(layout.BlockBytes(), size_t{blocks}, &bytes)) {
@@ -85,7 +118,14 @@ Result<std::unique_ptr<KvPool>> AllocateHostKv(const KvLayout& layout, uint32_t 
                              std::to_string(layout.BlockBytes()) + " bytes");
   }
   PREFIXD_ASSIGN_OR_RETURN(HostMemory memory, HostMemory::Allocate(bytes));
-  return std::unique_ptr<KvPool>(new HostKvPool(layout, blocks, std::move(memory)));
+  return std::unique_ptr<KvPool>(new HostKvPool(layout, blocks, order, std::move(memory)));
+}
+
+Result<std::unique_ptr<KvCopier>> CreateHostKvCopier(const KvLayout& layout) {
+  CheckLayout(layout);
+  const size_t block_bytes = layout.BlockBytes();
+  PREFIXD_ASSIGN_OR_RETURN(HostMemory buffers, HostMemory::Allocate(KvCopier::kMostBuffers * block_bytes));
+  return std::unique_ptr<KvCopier>(new HostKvCopier(block_bytes, std::move(buffers)));
 }
 
 void UploadToHost(Buffer& to, size_t offset, std::span<const std::byte> from) {
@@ -96,7 +136,8 @@ void UploadToHost(Buffer& to, size_t offset, std::span<const std::byte> from) {
 
 void CopyHostBlock(KvPool& pool, BlockId from, BlockId to) {
   CheckCopy(pool, from, to);
-  std::memmove(pool.block(to), pool.block(from), pool.layout().BlockBytes());
+  for (int layer = 0; layer < pool.layout().layers; ++layer)
+    std::memmove(pool.layer(to, layer), pool.layer(from, layer), pool.layout().LayerBytes());
 }
 
 float LoadElement(const void* array, DType dtype, size_t i) {

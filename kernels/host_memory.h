@@ -45,9 +45,11 @@ class HostArena {
   size_t used_ = kChunkBytes;  // of chunk_
 };
 
-// Implement Backend::Allocate, AllocateKv, Upload and CopyBlock for host memory.
+// Implement Backend::Allocate, AllocateKv, AllocateHostKv, CreateKvCopier, Upload and CopyBlock for host
+// memory. The copier is for pools of any order, and takes any memory of the host.
 Result<std::unique_ptr<Buffer>> AllocateHostBuffer(size_t bytes);
-Result<std::unique_ptr<KvPool>> AllocateHostKv(const KvLayout& layout, uint32_t blocks);
+Result<std::unique_ptr<KvPool>> AllocateHostKv(const KvLayout& layout, uint32_t blocks, KvOrder order);
+Result<std::unique_ptr<KvCopier>> CreateHostKvCopier(const KvLayout& layout);
 void UploadToHost(Buffer& to, size_t offset, std::span<const std::byte> from);
 void CopyHostBlock(KvPool& pool, BlockId from, BlockId to);
 

@@ -1,7 +1,10 @@
 // Element types, the types of KV, and the layout of one KV block. A block holds the K and V of `block_tokens`
-// consecutive tokens for every layer, in one contiguous piece of memory. Pure values; any thread.
+// consecutive tokens for every layer. Pure values; any thread.
 //
 //   block:   [layer][K|V][kv_head] planes of head_dim * block_tokens elements
+//
+// The part of one layer is contiguous. So is a whole block in the host tier, in records and on a GPU; in the
+// pool with which the CPU backends compute, its layers lie apart (kernels/backend_memory.h).
 //
 // The order of the elements inside a plane belongs to the backend, which names it in
 // Backend::kv_layout_name(). The sizes and offsets below are the same for every order. The CPU backends have
@@ -86,17 +89,17 @@ struct KvLayout {
   int block_tokens = 0;  // a power of two
   KvType type;
 
-  // Sizes of one plane, one block and one token, and the byte offset of a plane in its block.
+  // Sizes of one plane, one layer of a block, one block and one token; and the byte offset of a plane in its
+  // layer of a block, and in a block that is contiguous.
   constexpr size_t PlaneElements() const { return static_cast<size_t>(head_dim) * block_tokens; }
   constexpr size_t PlaneBytes() const { return type.HeadBytes(head_dim) * block_tokens; }
-  constexpr size_t BlockBytes() const { return PlaneBytes() * 2 * layers * kv_heads; }
+  constexpr size_t LayerBytes() const { return PlaneBytes() * 2 * kv_heads; }
+  constexpr size_t BlockBytes() const { return LayerBytes() * layers; }
   constexpr size_t TokenBytes() const { return BlockBytes() / block_tokens; }
-  constexpr size_t KOffset(int layer, int head) const {
-    return (static_cast<size_t>(layer) * 2 * kv_heads + head) * PlaneBytes();
-  }
-  constexpr size_t VOffset(int layer, int head) const {
-    return KOffset(layer, head) + kv_heads * PlaneBytes();
-  }
+  constexpr size_t KOffset(int head) const { return head * PlaneBytes(); }
+  constexpr size_t VOffset(int head) const { return KOffset(kv_heads + head); }
+  constexpr size_t KOffset(int layer, int head) const { return layer * LayerBytes() + KOffset(head); }
+  constexpr size_t VOffset(int layer, int head) const { return layer * LayerBytes() + VOffset(head); }
   // The byte offset of the scales in a plane of a quantised type.
   constexpr size_t ScalesOffset() const { return PlaneElements() * type.element_bytes(); }
 

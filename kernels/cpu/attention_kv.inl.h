@@ -88,9 +88,17 @@ PREFIXD_INLINE int FirstToken(const AttendJob& job, int row) {
   return job.window == 0 || last < job.window ? 0 : last - job.window + 1;
 }
 
+// Entry `index` of the block table.
+PREFIXD_INLINE const std::byte* BlockAt(const AttendJob& job, int index) {
+  const KvPlace& kv = job.kv;
+  const size_t id = job.blocks[index];
+  if (id >= kv.rest_first) return kv.rest + (id - kv.rest_first) * kv.block_bytes;
+  return kv.begin + (id >> kv.group_shift) * kv.group_bytes + (id & kv.group_mask) * kv.block_bytes;
+}
+
 // The block that holds a token.
 PREFIXD_INLINE const std::byte* BlockOf(const AttendJob& job, int token) {
-  return job.pool + job.blocks[token / job.block_tokens] * job.block_bytes;
+  return BlockAt(job, token / job.block_tokens);
 }
 
 template <DType kType>
@@ -175,7 +183,7 @@ PREFIXD_INLINE TileBlocks FindBlocks(const AttendJob& job, int tile, int end, co
   int index = tile / job.block_tokens, in_block = tile % job.block_tokens;
   for (int v = 0; v < kTileVectors; ++v) {
     const bool exists = tile + v * kLanes < end;
-    if (exists && (v == 0 || in_block == 0)) block = job.pool + job.blocks[index++] * job.block_bytes;
+    if (exists && (v == 0 || in_block == 0)) block = BlockAt(job, index++);
     found.block[v] = exists ? block : first;
     found.in_block[v] = exists ? in_block : in_first;
     in_block += kLanes;

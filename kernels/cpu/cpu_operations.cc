@@ -110,10 +110,10 @@ class CpuOperations final : public Operations {
   // Returns x[rows][terms] in the packed form of GemmJob::x, whose rows have `width` floats, valid until the
   // next call.
   const float* PackRows(cpu::Chain chain, const float* x, int rows, int block_rows, int terms, int width);
-  // Stores all KV heads of one row as token `token` of `block`.
-  void StoreRow(const float* k, const float* v, int layer, KvPool& pool, std::byte* block,
+  // Stores all KV heads of one row as token `token` of a layer of a block, whose planes these are.
+  void StoreRow(const float* k, const float* v, const KvLayout& layout, std::byte* planes,
                 size_t token) const;
-  void StoreQuantRow(const float* k, const float* v, int layer, const KvLayout& layout, std::byte* block,
+  void StoreQuantRow(const float* k, const float* v, const KvLayout& layout, std::byte* planes,
                      size_t token) const;
 
   std::string_view name_;
@@ -366,16 +366,15 @@ void CpuOperations::Rope(float* x, int stride, int heads, int head_dim, const fl
   });
 }
 
-void CpuOperations::StoreRow(const float* k, const float* v, int layer, KvPool& pool, std::byte* block,
+void CpuOperations::StoreRow(const float* k, const float* v, const KvLayout& layout, std::byte* planes,
                              size_t token) const {
-  const KvLayout& layout = pool.layout();
-  if (layout.type.quantized()) return StoreQuantRow(k, v, layer, layout, block, token);
+  if (layout.type.quantized()) return StoreQuantRow(k, v, layout, planes, token);
   const DType dtype = layout.type.dtype();
   const size_t width = DTypeBytes(dtype);
   alignas(64) std::byte rounded[16 * sizeof(float)];
   for (int h = 0; h < layout.kv_heads; ++h, k += layout.head_dim, v += layout.head_dim) {
-    std::byte* keys = block + layout.KOffset(layer, h) + token * width;
-    std::byte* values = block + layout.VOffset(layer, h) + token * layout.head_dim * width;
+    std::byte* keys = planes + layout.KOffset(h) + token * width;
+    std::byte* values = planes + layout.VOffset(h) + token * layout.head_dim * width;
     for (int d = 0; d < layout.head_dim; d += 16) {
       const int n = std::min(16, layout.head_dim - d);
       ops_.narrow(k + d, n, dtype, rounded);
@@ -389,12 +388,12 @@ void CpuOperations::StoreRow(const float* k, const float* v, int layer, KvPool& 
   }
 }
 
-void CpuOperations::StoreQuantRow(const float* k, const float* v, int layer, const KvLayout& layout,
-                                  std::byte* block, size_t token) const {
+void CpuOperations::StoreQuantRow(const float* k, const float* v, const KvLayout& layout, std::byte* planes,
+                                  size_t token) const {
   const size_t dims = static_cast<size_t>(layout.head_dim), tokens = static_cast<size_t>(layout.block_tokens);
   for (int h = 0; h < layout.kv_heads; ++h, k += dims, v += dims) {
-    std::byte* keys = block + layout.KOffset(layer, h);
-    std::byte* values = block + layout.VOffset(layer, h);
+    std::byte* keys = planes + layout.KOffset(h);
+    std::byte* values = planes + layout.VOffset(h);
     for (size_t d = 0; d < dims; d += kQuantBlock) {
       int8_t integers[kQuantBlock];
       uint16_t scale = ops_.quantize_block(k + d, integers);
@@ -416,9 +415,9 @@ void CpuOperations::StoreKv(const float* k, const float* v, int stride, int laye
   ForRows(batch_.rows(), int64_t{layout.kv_heads} * layout.head_dim * 2, [&](int first, int count) {
     for (int r = first; r < first + count; ++r) {
       const int position = position_of_row_[r];
-      std::byte* block = pool.block(BlockIdAt(*sequence_of_row_[r], position, pool));
+      std::byte* const planes = pool.layer(BlockIdAt(*sequence_of_row_[r], position, pool), layer);
       const size_t skip = static_cast<size_t>(r) * stride;
-      StoreRow(k + skip, v + skip, layer, pool, block, position % layout.block_tokens);
+      StoreRow(k + skip, v + skip, layout, planes, position % layout.block_tokens);
     }
   });
 }

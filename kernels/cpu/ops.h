@@ -13,6 +13,7 @@
 
 #include "kernels/activation.h"
 #include "kernels/kv_layout.h"
+#include "kernels/kv_place.h"
 #include "kernels/sample_loops.h"
 
 namespace prefixd::cpu {
@@ -59,10 +60,9 @@ struct AttendJob {
   int positions;
   const int* rows;  // [positions] the row of each position in q, out and total
 
-  const std::byte* pool;  // block 0
-  size_t block_bytes;
-  size_t k_offset;         // of the K plane inside a block
-  size_t v_offset;         // of the V plane inside a block
+  KvPlace kv;              // the layer
+  size_t k_offset;         // of the K plane inside the layer of a block
+  size_t v_offset;         // of the V plane
   size_t plane_bytes;      // between the planes of KV heads
   const uint32_t* blocks;  // block table
   int block_tokens;

@@ -16,32 +16,9 @@ CudaKvCopier::CudaKvCopier(CudaRuntime* runtime, size_t block_bytes, PinnedMemor
                            PinnedRanges* pinned)
     : runtime_(runtime), block_bytes_(block_bytes), buffers_(std::move(buffers)), pinned_(pinned) {
   pinned_->Add({buffers_.data(), buffers_.bytes()});
-  MutexLock lock(mutex_);
-  for (size_t i = 0; i < kMostBuffers; ++i) free_.push_back(buffers_.data() + i * block_bytes_);
 }
 
-CudaKvCopier::~CudaKvCopier() {
-  pinned_->Remove(buffers_.data());
-  MutexLock lock(mutex_);
-  PREFIXD_CHECK(free_.size() == kMostBuffers) << kMostBuffers - free_.size() << " buffers are lent";
-}
-
-std::shared_ptr<std::byte> CudaKvCopier::Stage() {
-  std::byte* buffer = nullptr;
-  {
-    MutexLock lock(mutex_);
-    while (free_.empty()) given_back_.Wait(mutex_);
-    buffer = free_.back();
-    free_.pop_back();
-  }
-  return {buffer, [this](std::byte* lent) { GiveBack(lent); }};
-}
-
-void CudaKvCopier::GiveBack(std::byte* buffer) {
-  MutexLock lock(mutex_);
-  free_.push_back(buffer);
-  given_back_.NotifyOne();  // within the lock: after it, the owner may have destroyed this
-}
+CudaKvCopier::~CudaKvCopier() { pinned_->Remove(buffers_.data()); }
 
 void CudaKvCopier::CheckHostSide(std::span<const std::byte> block) const {
   PREFIXD_CHECK(block.size() == block_bytes_ && pinned_->Has(block))

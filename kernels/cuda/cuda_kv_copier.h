@@ -3,16 +3,15 @@
 // Reads use the stream kSpill and writes kLoad, beside the steps.
 //
 // Invariants
-//   1. A buffer is lent to one caller at a time.
-//   2. Calls give work to a stream one at a time.
-//   3. A copy begins after the last CopyBlock of its pool, at the time of the call, has ended.
+//   1. Calls give work to a stream one at a time.
+//   2. A copy begins after the last CopyBlock of its pool, at the time of the call, has ended.
 #pragma once
 
 #include <memory>
-#include <vector>
 
 #include "base/mutex.h"
 #include "kernels/cuda/cuda_memory.h"
+#include "kernels/kv_staging.h"
 
 namespace prefixd::cuda {
 
@@ -24,13 +23,12 @@ class CudaKvCopier final : public KvCopier {
                                                   PinnedRanges* pinned);
   ~CudaKvCopier() override;
 
-  std::shared_ptr<std::byte> Stage() override;
+  std::shared_ptr<std::byte> Stage() override { return staging_.Lend(); }
   Status Read(const KvPool& pool, BlockId from, std::span<std::byte> to) override;
   Status Write(std::span<const std::byte> from, KvPool& pool, BlockId to) override;
 
  private:
   CudaKvCopier(CudaRuntime* runtime, size_t block_bytes, PinnedMemory buffers, PinnedRanges* pinned);
-  void GiveBack(std::byte* buffer);
   void CheckHostSide(std::span<const std::byte> block) const;
   // Gives a copy of a block to the stream, and waits for its end.
   template <typename Copy>
@@ -40,9 +38,7 @@ class CudaKvCopier final : public KvCopier {
   const size_t block_bytes_;
   const PinnedMemory buffers_;
   PinnedRanges* const pinned_;
-  Mutex mutex_;
-  CondVar given_back_;
-  std::vector<std::byte*> free_ GUARDED_BY(mutex_);
+  KvStaging staging_{buffers_.data(), kMostBuffers, block_bytes_};
   Mutex load_, spill_;  // of who gives work to the stream
 };
 

@@ -41,7 +41,7 @@ Result<std::unique_ptr<KvPool>> PinnedKvPool::Create(CudaRuntime* runtime, Pinne
   return std::unique_ptr<KvPool>(std::move(pool));
 }
 
-std::byte* PinnedKvPool::block(BlockId id) const {
+std::byte* PinnedKvPool::Block(BlockId id) const {
   PREFIXD_CHECK(id < blocks_) << "block " << id << " of " << blocks_;
   return pieces_[id / blocks_of_piece_].data() + id % blocks_of_piece_ * layout_.BlockBytes();
 }

@@ -28,9 +28,8 @@ class PinnedKvPool final : public KvPool {
                                                 size_t piece_bytes = kPieceBytes);
   ~PinnedKvPool() override;
 
-  std::byte* block(BlockId id) const override;
-
  private:
+  std::byte* Block(BlockId id) const override;
   PinnedKvPool(const KvLayout& layout, uint32_t blocks, size_t piece_bytes, PinnedRanges* ranges);
 
   const uint32_t blocks_of_piece_;

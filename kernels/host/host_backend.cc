@@ -42,14 +42,14 @@ class HostBackend final : public Backend {
   Result<std::unique_ptr<KvPool>> AllocateKv(const KvLayout& layout, uint32_t blocks) override {
     if (layout.type == KvType::kFp8)
       return Unsupported("the backend " + std::string(name()) + " has no kernels for fp8 KV");
-    return prefixd::AllocateHostKv(layout, blocks);
+    return prefixd::AllocateHostKv(layout, blocks, KvOrder::kGroups);
   }
   Result<std::unique_ptr<KvPool>> AllocateHostKv(const KvLayout& layout, uint32_t blocks,
                                                  const MemoryProgress&) override {
-    return prefixd::AllocateHostKv(layout, blocks);
+    return prefixd::AllocateHostKv(layout, blocks, KvOrder::kBlocks);
   }
-  Result<std::unique_ptr<KvCopier>> CreateKvCopier(const KvLayout& /*layout*/) override {
-    return std::unique_ptr<KvCopier>();
+  Result<std::unique_ptr<KvCopier>> CreateKvCopier(const KvLayout& layout) override {
+    return CreateHostKvCopier(layout);
   }
   void Upload(Buffer& to, size_t offset, std::span<const std::byte> from) override {
     UploadToHost(to, offset, from);

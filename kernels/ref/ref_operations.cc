@@ -100,23 +100,23 @@ float DotOfRuns(const int8_t* integers, const float* scales, const QuantFormat& 
 class KvReader {
  public:
   KvReader(const KvPool& pool, std::span<const BlockId> blocks, int layer, int head)
-      : layout_(pool.layout()),
-        blocks_(blocks),
-        k_planes_(pool.block(0) + layout_.KOffset(layer, head)),
-        v_planes_(pool.block(0) + layout_.VOffset(layer, head)) {}
+      : pool_(pool), layout_(pool.layout()), blocks_(blocks), layer_(layer), head_(head) {}
   float K(int token, int d) const {
-    return LoadNumber(layout_, KvPart::kK, k_planes_ + BlockStart(token), token % layout_.block_tokens, d);
+    return LoadNumber(layout_, KvPart::kK, Planes(token) + layout_.KOffset(head_), InBlock(token), d);
   }
   float V(int token, int d) const {
-    return LoadNumber(layout_, KvPart::kV, v_planes_ + BlockStart(token), token % layout_.block_tokens, d);
+    return LoadNumber(layout_, KvPart::kV, Planes(token) + layout_.VOffset(head_), InBlock(token), d);
   }
 
  private:
-  size_t BlockStart(int token) const { return blocks_[token / layout_.block_tokens] * layout_.BlockBytes(); }
+  const std::byte* Planes(int token) const {
+    return pool_.layer(blocks_[token / layout_.block_tokens], layer_);
+  }
+  int InBlock(int token) const { return token % layout_.block_tokens; }
+  const KvPool& pool_;
   const KvLayout layout_;
-  std::span<const BlockId> blocks_;
-  const std::byte* k_planes_;  // of block 0
-  const std::byte* v_planes_;
+  const std::span<const BlockId> blocks_;
+  const int layer_, head_;
 };
 
 // The softmax-weighted sum of V over some tokens, before the division by `sum`.
@@ -378,12 +378,12 @@ void RefOperations::StoreKv(const float* k, const float* v, int stride, int laye
   CheckHeads(k, batch_.rows(), stride, layout.kv_heads, layout.head_dim);
   CheckHeads(v, batch_.rows(), stride, layout.kv_heads, layout.head_dim);
   ForEachRow([&](int row, const SequenceSpan& sequence, int position) {
-    std::byte* block = pool.block(BlockIdAt(sequence, position, pool));
+    std::byte* const planes = pool.layer(BlockIdAt(sequence, position, pool), layer);
     const int token = position % layout.block_tokens;
     for (int h = 0; h < layout.kv_heads; ++h) {
       const size_t from = static_cast<size_t>(row) * stride + static_cast<size_t>(h) * layout.head_dim;
-      StoreHead(layout, KvPart::kK, token, k + from, block + layout.KOffset(layer, h));
-      StoreHead(layout, KvPart::kV, token, v + from, block + layout.VOffset(layer, h));
+      StoreHead(layout, KvPart::kK, token, k + from, planes + layout.KOffset(h));
+      StoreHead(layout, KvPart::kV, token, v + from, planes + layout.VOffset(h));
     }
   });
 }

@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <numeric>
+#include <optional>
 #include <set>
 #include <vector>
 
@@ -14,9 +16,11 @@ namespace prefixd {
 // Plants what CheckInvariants must find.
 struct BlockPoolTestPeer {
   static void SetState(BlockPool* pool, BlockId block, BlockState state) { pool->states_[block] = state; }
-  static void ListAgain(BlockPool* pool) { pool->free_.push_back(pool->free_.back()); }
-  static void List(BlockPool* pool, BlockId block) { pool->free_.push_back(block); }
-  static void LoseFree(BlockPool* pool) { pool->free_.pop_back(); }
+  static void List(BlockPool* pool, BlockId block) { pool->free_.Add(block); }
+  static void LoseFree(BlockPool* pool) { (void)pool->free_.Take({}); }
+  static void MiscountFree(FreeBlocks* free) { ++free->size_; }
+  static void ClearSome(FreeBlocks* free) { free->some_[0] &= ~uint64_t{1}; }
+  static void SetWhole(FreeBlocks* free) { free->whole_[0] |= 2; }
   static void MiscountCached(BlockPool* pool) { ++pool->cached_; }
 };
 
@@ -62,15 +66,109 @@ TEST(BlockPool, GivesEveryBlockOnceAndThenNone) {
   }
 }
 
-// A block that was freed last is likely to be in a cache of the processor.
-TEST(BlockPool, GivesTheBlockThatWasFreedLast) {
-  BlockPool pool(3);
-  const BlockId first = pool.Allocate().value();
-  const BlockId second = pool.Allocate().value();
-  pool.Discard(second);
-  pool.Discard(first);
-  EXPECT_EQ(pool.Allocate(), first);
-  EXPECT_EQ(pool.Allocate(), second);
+// --- Which free block is taken ---
+
+constexpr BlockId kGroup = FreeBlocks::kGroup;
+
+std::vector<BlockId> TakeRun(FreeBlocks* free, size_t blocks) {
+  std::vector<BlockId> taken = {free->Take({.place = 0}).value()};
+  while (taken.size() < blocks) taken.push_back(free->Take({.previous = taken.back(), .place = 0}).value());
+  return taken;
+}
+
+std::vector<BlockId> Ids(BlockId first, size_t count) {
+  std::vector<BlockId> ids(count);
+  std::iota(ids.begin(), ids.end(), first);
+  return ids;
+}
+
+TEST(FreeBlocks, ASequenceGrowsInAGroupOfItsOwnWhileThereIsOne) {
+  FreeBlocks free(5 * kGroup + 3);
+  const auto first = TakeRun(&free, 3), second = TakeRun(&free, 2);
+  EXPECT_EQ(first, Ids(0, 3));
+  EXPECT_EQ(second, Ids(kGroup, 2));
+  EXPECT_EQ(free.Take({.previous = 2, .place = 0}), 3u) << "beside the other one, it goes on";
+  EXPECT_EQ(TakeRun(&free, 3 * kGroup), Ids(2 * kGroup, 3 * kGroup)) << "from group to group";
+  EXPECT_EQ(TakeRun(&free, 2), Ids(4, 2)) << "no group is free as a whole: the first block that is";
+  EXPECT_EQ(free.Take({}), 6u);
+  free.CheckInvariants();
+}
+
+// As the host tier does, whose blocks lie apart in any case.
+TEST(FreeBlocks, WithoutAWishTheFirstOneIsTaken) {
+  FreeBlocks free(3 * kGroup);
+  for (BlockId block = 0; block < kGroup + 2; ++block) EXPECT_EQ(free.Take({}), block);
+  free.Add(4);
+  EXPECT_EQ(free.Take({}), 4u);
+}
+
+TEST(FreeBlocks, WhatIsTakenFromItsEndLiesInOrderAndLeavesRoomBehindIt) {
+  FreeBlocks free(4 * kGroup);
+  EXPECT_EQ(free.Take({.place = 0}), 0u);
+  std::vector<BlockId> taken(kGroup + 5);  // blocks 0, 1, ... of a sequence
+  for (size_t i = taken.size(); i-- > 0;) {
+    const BlockId next = i + 1 < taken.size() ? taken[i + 1] : kNoBlock;
+    taken[i] = free.Take({.next = next, .place = static_cast<int>(i % kGroup)}).value();
+  }
+  EXPECT_EQ(std::vector(taken.begin() + kGroup, taken.end()), Ids(kGroup, 5));
+  EXPECT_EQ(std::vector(taken.begin(), taken.begin() + kGroup), Ids(2 * kGroup, kGroup));
+  EXPECT_EQ(free.Take({.previous = taken.back(), .next = 5, .place = 0}), taken.back() + 1)
+      << "the block before counts first";
+  EXPECT_EQ(free.Take({.next = 5, .place = 0}), 4u);
+  EXPECT_EQ(free.Take({.previous = 0, .next = kGroup, .place = 3}), 1u);
+  EXPECT_EQ(free.Take({.next = kGroup, .place = 3}), 3 * kGroup + 3) << "another group gains nothing";
+}
+
+// Against the rule in its simplest form.
+TEST(FreeBlocks, TakesWhatTheRuleSaysUntilNoneIsFree) {
+  for (const uint32_t capacity : {1u, kGroup - 1, kGroup, kGroup + 1, 64 * kGroup, 300 * kGroup + 7}) {
+    SCOPED_TRACE(capacity);
+    Prng random(capacity);
+    FreeBlocks free(capacity);
+    std::set<BlockId> left;
+    for (BlockId block = 0; block < capacity; ++block) left.insert(block);
+    const auto rule = [&](const BlockWish& wish) {
+      const BlockId after = wish.previous + 1, before = wish.next - 1;
+      if (wish.previous != kNoBlock && after % kGroup != 0 && left.contains(after)) return after;
+      if (wish.next != kNoBlock && wish.next % kGroup != 0 && left.contains(before)) return before;
+      for (BlockId first = 0; wish.place >= 0 && first + kGroup <= capacity; first += kGroup) {
+        const auto begin = left.lower_bound(first), end = left.lower_bound(first + kGroup);
+        if (std::distance(begin, end) == kGroup) return first + static_cast<BlockId>(wish.place);
+      }
+      return *left.begin();
+    };
+    const int events = static_cast<int>(std::min(2 * capacity, 3000u));
+    for (int i = 0; i < events; ++i) {
+      const auto any = [&] { return static_cast<BlockId>(random.Below(capacity)); };
+      if (const BlockId given = any(); random.Chance(0.3) && left.insert(given).second) free.Add(given);
+      BlockWish wish;
+      if (random.Chance(0.5)) wish.previous = any();
+      if (random.Chance(0.5)) wish.next = any();
+      if (random.Chance(0.7)) wish.place = static_cast<int>(random.Below(kGroup));
+      const std::optional<BlockId> taken = free.Take(wish);
+      ASSERT_EQ(taken, left.empty() ? std::nullopt : std::optional(rule(wish)));
+      if (taken) left.erase(*taken);
+      ASSERT_EQ(free.size(), left.size());
+      if (i % 64 == 0) free.CheckInvariants();
+    }
+    for (BlockId block = 0; block < capacity; ++block) ASSERT_EQ(free.Contains(block), left.contains(block));
+  }
+}
+
+TEST(FreeBlocksDeathTest, CheckInvariantsFindsPlantedDamage) {
+  const auto with = [](auto damage) {
+    FreeBlocks free(128);
+    for (const BlockId block : {64u, 80u, 96u, 112u}) EXPECT_EQ(free.Take({.previous = block}), block + 1);
+    damage(&free);
+    free.CheckInvariants();
+  };
+  using Peer = BlockPoolTestPeer;
+  with([](FreeBlocks*) {});
+  EXPECT_DEATH(with([](FreeBlocks* free) { free->Add(0); }), "block 0 of 128");
+  EXPECT_DEATH(with([](FreeBlocks* free) { free->Add(128); }), "block 128 of 128");
+  EXPECT_DEATH(with([](FreeBlocks* free) { Peer::ClearSome(free); }), "some of word 0");
+  EXPECT_DEATH(with([](FreeBlocks* free) { Peer::SetWhole(free); }), "groups of word 1");
+  EXPECT_DEATH(with([](FreeBlocks* free) { Peer::MiscountFree(free); }), "124 blocks are free, not 125");
 }
 
 // The model: a state for every block, and nothing else.
@@ -177,14 +275,15 @@ TEST(BlockPoolDeathTest, CheckInvariantsFindsPlantedDamage) {
   };
   using Peer = BlockPoolTestPeer;
   with([](BlockPool*, const Blocks&) {});
-  // Invariant 1: the free list.
-  EXPECT_DEATH(with([](BlockPool* p, const Blocks&) { Peer::ListAgain(p); }), "in the free list twice");
-  EXPECT_DEATH(with([](BlockPool* p, const Blocks&) { Peer::LoseFree(p); }), "listed");
-  EXPECT_DEATH(with([](BlockPool* p, const Blocks& b) { Peer::List(p, b.filling); }), "is in the free list");
-  EXPECT_DEATH(with([](BlockPool* p, const Blocks& b) { Peer::List(p, b.cached); }), "is in the free list");
-  EXPECT_DEATH(with([](BlockPool* p, const Blocks&) { Peer::List(p, 5); }), "block 5 of 5");
+  // Invariant 1: the free blocks.
+  EXPECT_DEATH(with([](BlockPool* p, const Blocks&) { Peer::LoseFree(p); }),
+               "block 3 is not among the free blocks");
+  EXPECT_DEATH(with([](BlockPool* p, const Blocks& b) { Peer::List(p, b.filling); }),
+               "block 2 is among the free blocks");
+  EXPECT_DEATH(with([](BlockPool* p, const Blocks& b) { Peer::List(p, b.cached); }),
+               "block 0 is among the free blocks");
   EXPECT_DEATH(with([](BlockPool* p, const Blocks& b) { Peer::SetState(p, b.leased, BlockState::kFree); }),
-               "listed");
+               "block 1 is not among the free blocks");
   // Invariant 2: the counts.
   EXPECT_DEATH(with([](BlockPool* p, const Blocks&) { Peer::MiscountCached(p); }),
                "1 blocks are cached, not 2");

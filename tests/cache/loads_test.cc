@@ -95,6 +95,23 @@ TEST_F(LoadsTest, APrefixComesFromEveryTier) {
   EXPECT_EQ(stats().hit_tokens, 6u);
 }
 
+// The loads begin at the end, so these blocks are taken backwards; steps read them forwards.
+TEST_F(LoadsTest, ALoadedPrefixLiesInOrder) {
+  constexpr int kBlocks = 2 * FreeBlocks::kGroup;
+  Make({.blocks = kBlocks, .host_blocks = 3, .disk = true, .max_transfers = 3});
+  Serve(kThird);
+  SpillAll();
+  EvictFromDevice(kBlocks);
+  Lease lease = Open();
+  EXPECT_EQ(Acquire(lease, kThird).state, State::kLoading);
+  for (const auto& block : {kFirst, kSecond, kThird}) End(block);
+  EXPECT_EQ(Acquire(lease, kThird).state, State::kReady);
+  ASSERT_EQ(lease.blocks().size(), 3u);
+  const BlockId first = lease.blocks()[0];
+  EXPECT_EQ(first % FreeBlocks::kGroup, 0u);
+  EXPECT_THAT(lease.blocks(), ElementsAre(first, first + 1, first + 2));
+}
+
 // The parent has left the device, the child has not.
 TEST_F(LoadsTest, ABlockOnTheDeviceAfterOneThatIsLoadedIsTakenFromTheDevice) {
   Make({.blocks = 3, .host_blocks = 2});

@@ -4,6 +4,7 @@
 #include "cache/stacked_transfers.h"
 #include "tests/cache/tier_transfers_fixture.h"
 #include "tests/cache/tiers_fixture.h"
+#include "tests/support/device_memory.h"
 
 namespace prefixd {
 namespace {
@@ -389,7 +390,7 @@ class StackedTransfersTest : public TierTransfersTest {
     options.fingerprint = kFingerprint;
     options.block_bytes = kBlockBytes;
     options.codec = {PayloadCodec::kRaw, 1};
-    options.device_block = [this](BlockId block) { return std::span(device_[block]); };
+    testing_support::UseDeviceMemory([this](BlockId block) { return std::span(device_[block]); }, &options);
     options.host_block = [this](BlockId block) { return std::span(host_[block]); };
     options.is_finite = [](std::span<const std::byte>) { return true; };
     options.clock = &clock_;

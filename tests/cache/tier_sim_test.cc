@@ -21,6 +21,7 @@
 #include "tests/cache/heard_blocks.h"
 #include "tests/cache/random_use.h"
 #include "tests/cache/token_memory.h"
+#include "tests/support/device_memory.h"
 #include "tests/support/rounds.h"
 #include "tests/support/slow_tiers.h"
 
@@ -197,13 +198,13 @@ class TierSimulation {
   void Start() {
     memory_ = std::make_unique<TokenMemory>(block_tokens_, blocks_);
     const size_t block_bytes = sizeof(TokenMemory::Mark) * static_cast<size_t>(block_tokens_);
-    tiers_ = std::make_unique<SlowTiers>(
-        TierTransfers::Options{
-            .fingerprint = kFingerprint,
-            .block_bytes = block_bytes,
-            .codec = {random_.Chance(0.5) ? PayloadCodec::kRaw : PayloadCodec::kPlanesZstd, 4},
-            .device_block = [this](BlockId block) { return memory_->bytes(block); }},
-        host_blocks_, &store_, &executor_, [this](const Transfer& transfer) { return CopyFails(transfer); });
+    TierTransfers::Options transfers{
+        .fingerprint = kFingerprint,
+        .block_bytes = block_bytes,
+        .codec = {random_.Chance(0.5) ? PayloadCodec::kRaw : PayloadCodec::kPlanesZstd, 4}};
+    testing_support::UseDeviceMemory([this](BlockId block) { return memory_->bytes(block); }, &transfers);
+    tiers_ = std::make_unique<SlowTiers>(transfers, host_blocks_, &store_, &executor_,
+                                         [this](const Transfer& transfer) { return CopyFails(transfer); });
     PrefixCache::Options options{.block_tokens = block_tokens_, .blocks = blocks_};
     options.host_blocks = host_blocks_;
     options.disk = disk_;

@@ -64,32 +64,28 @@ class TierTransfersTest : public testing::Test {
     for (auto& block : host_) block.fill(std::byte{0});
   }
 
-  // With `copies` the host cannot address the device: blocks are copied, unless `device_fails_`.
-  void Make(int64_t max_age_seconds, bool copies = false) {
+  // Copies from and to the device fail when `device_fails_`.
+  void Make(int64_t max_age_seconds) {
     TierTransfers::Options options;
     options.fingerprint = kFingerprint;
     options.block_bytes = kBlockBytes;
     options.codec = {PayloadCodec::kRaw, 1};
-    if (copies) {
-      options.read_device = [this](BlockId from, std::span<std::byte> to) {
-        std::ranges::copy(device_[from], to.begin());
-        return device_fails_ ? Unavailable("the device is lost") : Status::Ok();
-      };
-      options.write_device = [this](std::span<const std::byte> from, BlockId to) {
-        std::ranges::copy(from, device_[to].begin());
-        return device_fails_ ? Unavailable("the device is lost") : Status::Ok();
-      };
-      options.stage = [this] {
-        ++lent_;
-        ++lends_;
-        return std::shared_ptr<std::byte>(new std::byte[kBlockBytes], [this](std::byte* staged) {
-          --lent_;
-          delete[] staged;
-        });
-      };
-    } else {
-      options.device_block = [this](BlockId block) { return std::span(device_[block]); };
-    }
+    options.read_device = [this](BlockId from, std::span<std::byte> to) {
+      std::ranges::copy(device_[from], to.begin());
+      return device_fails_ ? Unavailable("the device is lost") : Status::Ok();
+    };
+    options.write_device = [this](std::span<const std::byte> from, BlockId to) {
+      std::ranges::copy(from, device_[to].begin());
+      return device_fails_ ? Unavailable("the device is lost") : Status::Ok();
+    };
+    options.stage = [this] {
+      ++lent_;
+      ++lends_;
+      return std::shared_ptr<std::byte>(new std::byte[kBlockBytes], [this](std::byte* staged) {
+        --lent_;
+        delete[] staged;
+      });
+    };
     options.host_block = [this](BlockId block) { return std::span(host_[block]); };
     options.is_finite = [](std::span<const std::byte> bytes) { return bytes[0] != std::byte{0xFF}; };
     options.wake = [this] { ++wakes_; };

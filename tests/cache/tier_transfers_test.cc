@@ -187,7 +187,6 @@ TEST_F(TierTransfersTest, ErrorsOfTheStoreAreCountedByKind) {
 
 // The error is the device's: neither the host nor the disk pauses, and their copies stay.
 TEST_F(TierTransfersTest, WhatTheDeviceFailsCountsAtTheDevice) {
-  Make(0, /*copies=*/true);
   ASSERT_EQ(Spill(1), TransferResult::kOk);
   ASSERT_EQ(Move(Of(Tier::kDevice, Tier::kHost, 1, 2)).result, TransferResult::kOk);
   ASSERT_EQ(Load(3).result, TransferResult::kOk);
@@ -211,7 +210,6 @@ TEST_F(TierTransfersTest, WhatTheDeviceFailsCountsAtTheDevice) {
 }
 
 TEST_F(TierTransfersTest, MemoryBetweenDeviceAndDiskIsLentWhileItIsUsed) {
-  Make(0, /*copies=*/true);
   int accesses = 0;
   store_.on_put = store_.on_get = [&] {
     ++accesses;

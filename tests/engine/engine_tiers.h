@@ -49,19 +49,13 @@ class EngineTiers {
       TierTransfers::Options transfers{.fingerprint = options_.fingerprint,
                                        .block_bytes = options_.layout.BlockBytes(),
                                        .codec = options_.codec};
-      if (copier_ == nullptr) {
-        transfers.device_block = [this, &pool](BlockId block) {
-          return std::span(pool.block(block), options_.layout.BlockBytes());
-        };
-      } else {
-        transfers.read_device = [this, &pool](BlockId from, std::span<std::byte> to) {
-          return copier_->Read(pool, from, to);
-        };
-        transfers.write_device = [this, &pool](std::span<const std::byte> from, BlockId to) {
-          return copier_->Write(from, pool, to);
-        };
-        transfers.stage = [this] { return copier_->Stage(); };
-      }
+      transfers.read_device = [this, &pool](BlockId from, std::span<std::byte> to) {
+        return copier_->Read(pool, from, to);
+      };
+      transfers.write_device = [this, &pool](std::span<const std::byte> from, BlockId to) {
+        return copier_->Write(from, pool, to);
+      };
+      transfers.stage = [this] { return copier_->Stage(); };
       transfers.host_block = [this](BlockId block) {
         return std::span(host_->block(block), options_.layout.BlockBytes());
       };

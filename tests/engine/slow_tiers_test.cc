@@ -59,13 +59,17 @@ class SlowTiersTest : public EngineTest {
     options.disk = true;
     options.write_through = true;
     const LowerTiers lower = [&](KvPool& pool, std::function<void()> wake) {
+      copier_ = *loaded_->backend->CreateKvCopier(pool.layout());
       return std::make_unique<SlowTiers>(
           TierTransfers::Options{
               .fingerprint = options.fingerprint,
               .block_bytes = pool.layout().BlockBytes(),
               .codec = codec_,
-              .device_block =
-                  [&pool](BlockId block) { return std::span(pool.block(block), pool.layout().BlockBytes()); },
+              .read_device = [this, &pool](BlockId from,
+                                           std::span<std::byte> to) { return copier_->Read(pool, from, to); },
+              .write_device = [this, &pool](std::span<const std::byte> from,
+                                            BlockId to) { return copier_->Write(from, pool, to); },
+              .stage = [this] { return copier_->Stage(); },
               .wake = std::move(wake),
               .clock = tiers_clock_},
           options.host_blocks, &store_, &executor_);
@@ -105,6 +109,7 @@ class SlowTiersTest : public EngineTest {
   SlowStore store_;
   CodecChoice codec_;
   const Clock* tiers_clock_ = nullptr;  // null: that of SlowTiers
+  std::unique_ptr<KvCopier> copier_;
   ThreadExecutor executor_{4, 256};
 };
 

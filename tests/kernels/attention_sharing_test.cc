@@ -54,12 +54,12 @@ class SharedStep {
     const KvLayout layout = {1, shape.kv_heads, shape.head_dim, shape.block_tokens, shape.type};
     shared_kv_ = AllocateKvOrDie(layout, used);
     alone_kv_ = AllocateKvOrDie(layout, copies);
-    for (BlockId b = 0; b < used; ++b) FillBlock(layout, shared_kv_->block(b), prng);
+    for (BlockId b = 0; b < used; ++b) FillBlock(layout, shared_kv_->layer(b, 0), prng);
     BlockId next = 0;
     for (size_t s = 0; s < tables.size(); ++s) {
       std::vector<BlockId> own;
       for (const BlockId block : tables[s]) {
-        std::memcpy(alone_kv_->block(next), shared_kv_->block(block), layout.BlockBytes());
+        std::memcpy(alone_kv_->layer(next, 0), shared_kv_->layer(block, 0), layout.LayerBytes());
         own.push_back(next++);
       }
       shared_.Add(positions[s], rows[s], tables[s]);

@@ -40,16 +40,16 @@ float UnusualNumber(Prng& prng) {
 // shows that other memory took part.
 void FillKv(KvPool& pool, const BatchView& batch, int window, Number number, Prng& prng) {
   const KvLayout& layout = pool.layout();
-  std::memset(pool.block(0), 0xFF, pool.blocks() * layout.BlockBytes());  // elements and scales are NaN
+  std::memset(pool.layer(0, 0), 0xFF, pool.blocks() * layout.BlockBytes());  // elements and scales are NaN
   for (const SequenceSpan& sequence : batch.sequences) {
     const int first = numerics::WindowStart(sequence.position, window);
     for (int t = first; t < sequence.position + sequence.rows; ++t) {
-      std::byte* block = pool.block(sequence.blocks[t / layout.block_tokens]);
+      std::byte* const planes = pool.layer(sequence.blocks[t / layout.block_tokens], 1);
       const int token = t % layout.block_tokens;
       for (int h = 0; h < layout.kv_heads; ++h) {
         const auto k = Numbers(number, prng, layout.head_dim), v = Numbers(number, prng, layout.head_dim);
-        StoreHead(layout, KvPart::kK, token, k.data(), block + layout.KOffset(1, h));
-        StoreHead(layout, KvPart::kV, token, v.data(), block + layout.VOffset(1, h));
+        StoreHead(layout, KvPart::kK, token, k.data(), planes + layout.KOffset(h));
+        StoreHead(layout, KvPart::kV, token, v.data(), planes + layout.VOffset(h));
       }
     }
   }
@@ -76,7 +76,7 @@ class AttentionTest : public CompareWithRef {
     auto ref_kv = AllocateKvOrDie(LayoutOf(s), blocks);
     auto fast_kv = AllocateKvOrDie(LayoutOf(s), blocks);
     FillKv(*ref_kv, view, s.window, number_, prng);
-    std::memcpy(fast_kv->block(0), ref_kv->block(0), blocks * LayoutOf(s).BlockBytes());
+    std::memcpy(fast_kv->layer(0, 0), ref_kv->layer(0, 0), blocks * LayoutOf(s).BlockBytes());
 
     const int width = s.heads * s.head_dim;
     const int stride = width + 3;
@@ -396,8 +396,8 @@ TEST_P(AttentionTest, ExpInSoftmaxEqualsItsDefinition) {
   const KvLayout layout = {1, 1, 2, 16, DType::kF32};
   constexpr int kHeads = 1 << 16;
   auto pool = AllocateKvOrDie(layout, 1);
-  StoreElement(pool->block(0) + layout.KOffset(0, 0), DType::kF32, 1, 1.0f);  // K[d = 0][token 1]
-  StoreElement(pool->block(0) + layout.VOffset(0, 0), DType::kF32, 2, 1.0f);  // V[token 1][d = 0]
+  StoreElement(pool->layer(0, 0) + layout.KOffset(0), DType::kF32, 1, 1.0f);  // K[d = 0][token 1]
+  StoreElement(pool->layer(0, 0) + layout.VOffset(0), DType::kF32, 2, 1.0f);  // V[token 1][d = 0]
   Prng prng(1);
   TestBatch batch(1, prng);
   batch.Add(1, 1, std::vector<BlockId>{0});

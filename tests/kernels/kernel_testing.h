@@ -152,8 +152,9 @@ inline std::unique_ptr<Matrix> PackOrDie(Operations& operations, const std::vect
   return std::move(*matrix);
 }
 
-inline std::unique_ptr<KvPool> AllocateKvOrDie(const KvLayout& layout, uint32_t blocks) {
-  auto pool = AllocateHostKv(layout, blocks);
+inline std::unique_ptr<KvPool> AllocateKvOrDie(const KvLayout& layout, uint32_t blocks,
+                                               KvOrder order = KvOrder::kGroups) {
+  auto pool = AllocateHostKv(layout, blocks, order);
   PREFIXD_CHECK(pool.ok()) << pool.status().ToString();
   return std::move(*pool);
 }

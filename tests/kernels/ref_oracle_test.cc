@@ -148,7 +148,7 @@ TEST(RefOracle, StoreKvHasTheOrderThatTheFormatStates) {
   constexpr int kLayers = 2, kHeads = 3, kDim = 6, kTokens = 4, kRows = 7;  // a whole block and three tokens
   auto ref = MakeOperations("ref", 1);
   EXPECT_EQ(kCpuKvLayoutName, "layer,K|V,head,K:dim,token,V:token,dim");
-  auto pool = AllocateKvOrDie({kLayers, kHeads, kDim, kTokens, DType::kF32}, 2);
+  auto pool = AllocateKvOrDie({kLayers, kHeads, kDim, kTokens, DType::kF32}, 2, KvOrder::kBlocks);
   std::vector<float> k(kRows * kHeads * kDim), v(k.size());
   std::iota(k.begin(), k.end(), 1.0f);
   std::iota(v.begin(), v.end(), 1001.0f);
@@ -181,10 +181,10 @@ void ReadBack(const KvPool& pool, const std::vector<BlockId>& table, int tokens,
     const int dim = static_cast<int>(i) % layout.head_dim, row = static_cast<int>(i) / layout.head_dim;
     const int head = row % layout.kv_heads, token = row / layout.kv_heads;
     ASSERT_LT(token, tokens);
-    const std::byte* block = pool.block(table[static_cast<size_t>(token / layout.block_tokens)]);
+    const std::byte* const planes = pool.layer(table[static_cast<size_t>(token / layout.block_tokens)], 0);
     const int in_block = token % layout.block_tokens;
-    (*k)[i] = LoadNumber(layout, KvPart::kK, block + layout.KOffset(0, head), in_block, dim);
-    (*v)[i] = LoadNumber(layout, KvPart::kV, block + layout.VOffset(0, head), in_block, dim);
+    (*k)[i] = LoadNumber(layout, KvPart::kK, planes + layout.KOffset(head), in_block, dim);
+    (*v)[i] = LoadNumber(layout, KvPart::kV, planes + layout.VOffset(head), in_block, dim);
   }
 }
 

@@ -270,7 +270,8 @@ TEST_F(ModelLoaderTest, AStepWithoutLogitsStoresTheSameKv) {
   const std::vector<float> both = logits_of({4, 0}, *with);
   logits_of({}, *without);
   for (BlockId id : blocks) {
-    EXPECT_EQ(std::memcmp(with->block(id), without->block(id), layout.BlockBytes()), 0) << id;
+    for (int layer = 0; layer < layout.layers; ++layer)
+      EXPECT_EQ(std::memcmp(with->layer(id, layer), without->layer(id, layer), layout.LayerBytes()), 0) << id;
   }
   EXPECT_EQ(logits_of({4}, *without), std::vector<float>(both.begin(), both.begin() + 64));
 }

@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "cache/eviction.h"
+#include "tests/support/device_memory.h"
 
 namespace prefixd::sim {
 namespace {
@@ -87,25 +88,22 @@ void Simulation::Start() {
   memory_ = std::make_unique<TokenMemory>(block_tokens_, blocks_);
   const size_t block_bytes = sizeof(TokenMemory::Mark) * static_cast<size_t>(block_tokens_);
   host_.assign(block_bytes * host_blocks_, std::byte{0xDD});
-  const auto device_block = [this](BlockId block) { return memory_->bytes(block); };
-  const auto host_block = [this, block_bytes](BlockId block) {
-    return std::span(host_).subspan(block * block_bytes, block_bytes);
-  };
   TierTransfers::Options options;
   options.fingerprint = kFingerprint;
   options.block_bytes = block_bytes;
   options.codec = {random_.Chance(0.5) ? PayloadCodec::kRaw : PayloadCodec::kPlanesZstd, 4};
-  options.device_block = device_block;
-  options.host_block = host_block;
+  testing_support::UseDeviceMemory([this](BlockId block) { return memory_->bytes(block); }, &options);
+  options.host_block = [this, block_bytes](BlockId block) {
+    return std::span(host_).subspan(block * block_bytes, block_bytes);
+  };
   options.is_finite = [this](std::span<const std::byte>) { return IsFinite(); };
   options.clock = &clock_;
   options.drops = drops_;
   tiers_ = std::make_unique<TierTransfers>(
-      std::move(options), disk_tier_ ? disk_.get() : nullptr,
+      options, disk_tier_ ? disk_.get() : nullptr,
       TierTransfers::Executors{.loads = loads_.get(), .spills = spills_.get(), .copies = copies_.get()});
   port_ = std::make_unique<testing_support::FaultyCopies>(
-      tiers_.get(), [this](const Transfer& transfer) { return CopyFails(transfer); }, device_block,
-      host_block);
+      tiers_.get(), [this](const Transfer& transfer) { return CopyFails(transfer); }, options);
   cache_ = std::make_unique<PrefixCache>(CacheOptions(), memory_.get(), port_.get());
   const int step_tokens = static_cast<int>(random_.Between(4, 24));
   scheduler_ = std::make_unique<Scheduler>(

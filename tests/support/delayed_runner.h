@@ -113,13 +113,14 @@ class DelayedRunner final : public kernel_testing::ForwardingRunner {
     const KvLayout& layout = input.pool->layout();
     for (const SequenceSpan& sequence : input.batch.sequences) {
       for (int p = sequence.position; p < sequence.position + sequence.rows; ++p) {
-        std::byte* block = input.pool->block(sequence.blocks[static_cast<size_t>(p / layout.block_tokens)]);
+        const BlockId block = sequence.blocks[static_cast<size_t>(p / layout.block_tokens)];
         const std::vector<float> spoilt(static_cast<size_t>(layout.head_dim), 1e6f);
         const int token = p % layout.block_tokens;
         for (int layer = 0; layer < layout.layers; ++layer) {
+          std::byte* const planes = input.pool->layer(block, layer);
           for (int head = 0; head < layout.kv_heads; ++head) {
-            StoreHead(layout, KvPart::kK, token, spoilt.data(), block + layout.KOffset(layer, head));
-            StoreHead(layout, KvPart::kV, token, spoilt.data(), block + layout.VOffset(layer, head));
+            StoreHead(layout, KvPart::kK, token, spoilt.data(), planes + layout.KOffset(head));
+            StoreHead(layout, KvPart::kV, token, spoilt.data(), planes + layout.VOffset(head));
           }
         }
       }

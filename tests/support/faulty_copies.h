@@ -13,7 +13,8 @@
 #include <utility>
 #include <vector>
 
-#include "cache/transfer_port.h"
+#include "base/check.h"
+#include "cache/tier_transfers.h"
 
 namespace prefixd::testing_support {
 
@@ -21,14 +22,14 @@ class FaultyCopies final : public TransferPort {
  public:
   // Whether a copy that has ended well shall have failed.
   using Fails = std::function<bool(const Transfer&)>;
-  using Block = std::function<std::span<std::byte>(BlockId)>;
 
-  // `port` must outlive the result. `fails` may be empty.
-  FaultyCopies(TransferPort* port, Fails fails, Block device_block, Block host_block)
+  // `port`, which has these options, must outlive the result. `fails` may be empty.
+  FaultyCopies(TransferPort* port, Fails fails, const TierTransfers::Options& options)
       : port_(port),
         fails_(std::move(fails)),
-        device_block_(std::move(device_block)),
-        host_block_(std::move(host_block)) {}
+        block_bytes_(options.block_bytes),
+        write_device_(options.write_device),
+        host_block_(options.host_block) {}
 
   bool OnDisk(const BlockKey& key) const override { return port_->OnDisk(key); }
   bool HasRecord(const BlockKey& key) const override { return port_->HasRecord(key); }
@@ -66,15 +67,22 @@ class FaultyCopies final : public TransferPort {
       ++refused_loads_;
     const bool is_copy = transfer.from != Tier::kDisk && transfer.to != Tier::kDisk;
     if (!is_copy || finished->result != TransferResult::kOk || !fails_ || !fails_(transfer)) return;
-    const Block& block = transfer.to == Tier::kDevice ? device_block_ : host_block_;
-    std::ranges::fill(block(transfer.to_block), std::byte{0xEE});
+    const std::vector<std::byte> spoilt(block_bytes_, std::byte{0xEE});
+    if (transfer.to == Tier::kDevice) {
+      const Status written = write_device_(spoilt, transfer.to_block);
+      PREFIXD_CHECK(written.ok()) << written.ToString();
+    } else {
+      std::ranges::copy(spoilt, host_block_(transfer.to_block).begin());
+    }
     finished->result = TransferResult::kFailed;
     finished->bytes = 0;
   }
 
   TransferPort* const port_;
   const Fails fails_;
-  const Block device_block_, host_block_;
+  const size_t block_bytes_;
+  const std::function<Status(std::span<const std::byte>, BlockId)> write_device_;
+  const std::function<std::span<std::byte>(BlockId)> host_block_;
   uint64_t refused_loads_ = 0;
   std::unordered_map<uint64_t, Transfer> running_;  // by id, without tokens
 };

@@ -20,12 +20,12 @@ class SlowTiers final : public TransferPort {
  public:
   // Fills in what `options` leaves empty: all values are finite, and every reading of the clock is a second
   // later than the one before. `copy_fails` may be empty.
-  SlowTiers(TierTransfers::Options options, uint32_t host_blocks, BlockStore* store, Executor* executor,
-            FaultyCopies::Fails copy_fails = {})
+  SlowTiers(const TierTransfers::Options& options, uint32_t host_blocks, BlockStore* store,
+            Executor* executor, FaultyCopies::Fails copy_fails = {})
       : bytes_(options.block_bytes),
         host_(options.block_bytes * host_blocks),
-        copies_(&transfers_, std::move(copy_fails), options.device_block, HostBlock()),
-        transfers_(Completed(std::move(options)), store, {executor, executor, executor}) {}
+        copies_(&transfers_, std::move(copy_fails), Completed(options)),
+        transfers_(Completed(options), store, {executor, executor, executor}) {}
 
   bool OnDisk(const BlockKey& key) const override { return copies_.OnDisk(key); }
   bool HasRecord(const BlockKey& key) const override { return copies_.HasRecord(key); }
@@ -47,12 +47,8 @@ class SlowTiers final : public TransferPort {
   uint64_t refused_loads() const { return copies_.refused_loads(); }
 
  private:
-  FaultyCopies::Block HostBlock() {
-    return [this](BlockId block) { return std::span(host_).subspan(block * bytes_, bytes_); };
-  }
-
   TierTransfers::Options Completed(TierTransfers::Options options) {
-    options.host_block = HostBlock();
+    options.host_block = [this](BlockId block) { return std::span(host_).subspan(block * bytes_, bytes_); };
     if (!options.is_finite) options.is_finite = [](std::span<const std::byte>) { return true; };
     if (options.clock == nullptr) options.clock = &clock_;
     return options;

@@ -35,7 +35,7 @@ std::vector<float> RefResults(AttentionStep& step) {
     for (int t = 0; t < sequence.position + sequence.rows; t += c.block_tokens)
       tables.back().push_back(blocks++);
   }
-  auto pool = AllocateHostKv(layout, blocks);
+  auto pool = AllocateHostKv(layout, blocks, KvOrder::kBlocks);
   PREFIXD_CHECK(pool.ok());
   std::vector<SequenceSpan> sequences(batch.sequences.begin(), batch.sequences.end());
   std::vector<float> q;

@@ -194,7 +194,7 @@ RefQkv RefResults(Operations& ref, const QkvStep& step) {
     const auto blocks = std::span(tables).subspan(static_cast<size_t>(sequence) * stride, stride);
     sequences.push_back({.first_row = row, .rows = 1, .position = position, .blocks = blocks});
   }
-  auto pool = AllocateHostKv(step.layout(), static_cast<uint32_t>(tables.size()) + 1);
+  auto pool = AllocateHostKv(step.layout(), static_cast<uint32_t>(tables.size()) + 1, KvOrder::kBlocks);
   PREFIXD_CHECK(pool.ok()) << pool.status().ToString();
   const std::vector<TokenId> tokens(places.size(), 0);
   RefQkv results{step.x(), std::move(*pool)};
