@@ -33,10 +33,13 @@ class RedisServer:
         self.folder = tempfile.TemporaryDirectory()
         atexit.register(self.kill)
         for _ in range(5):
-            self.port = free_port()
+            self._choose_ports()
             if self._start():
                 return
         sys.exit("redis-server does not start")
+
+    def _choose_ports(self):
+        self.port = free_port()
 
     def _port_options(self):
         return ["--port", str(self.port)]

@@ -69,20 +69,30 @@ class RedisServer(redis_store.RedisServer):
         return self.ask("KEYS", "prefixd:1:*")
 
 
+class ClusterServer(RedisServer):
+    def __init__(self):
+        super().__init__("--cluster-enabled", "yes", "--cluster-node-timeout", "2000",
+                         "--cluster-require-full-coverage", "no")
+
+    def _choose_ports(self):
+        super()._choose_ports()
+        self.bus = free_port()
+
+    def _port_options(self):
+        return [*super()._port_options(), "--cluster-port", str(self.bus)]
+
+
 class RedisCluster:
     """A context manager: a cluster of three servers, each with a third of the slots and no replica."""
 
     SLOTS = 16384
 
     def __init__(self):
-        buses = [free_port() for _ in range(3)]
-        self.servers = [RedisServer("--cluster-enabled", "yes", "--cluster-port", str(bus),
-                                    "--cluster-node-timeout", "2000", "--cluster-require-full-coverage", "no")
-                        for bus in buses]
+        self.servers = [ClusterServer() for _ in range(3)]
         for i, server in enumerate(self.servers):
             server.ask("CLUSTER", "ADDSLOTSRANGE", i * self.SLOTS // 3, (i + 1) * self.SLOTS // 3 - 1)
-        for server, bus in zip(self.servers[1:], buses[1:]):
-            self.servers[0].ask("CLUSTER", "MEET", "127.0.0.1", server.port, bus)
+        for server in self.servers[1:]:
+            self.servers[0].ask("CLUSTER", "MEET", "127.0.0.1", server.port, server.bus)
         for server in self.servers:
             wait_until(lambda: self._is_whole(server.ask("CLUSTER", "INFO")), "the cluster to form")
 

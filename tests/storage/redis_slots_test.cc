@@ -27,8 +27,7 @@ TEST(RedisSlots, AreThoseOfTheSpecification) {
 TEST(RedisSlots, AreThoseOfAServer) {
   if (!RedisServer::Missing().empty()) GTEST_SKIP() << RedisServer::Missing();
   const testing_support::TempDir folder;
-  const RedisServer server({"--cluster-enabled", "yes", "--cluster-port", std::to_string(FreePort()), "--dir",
-                            folder.path().string()});
+  const RedisServer server({"--cluster-enabled", "yes", "--dir", folder.path().string()});
   for (const char* key : {"", "a", "{", "}", "{}", "{}a", "a{b}c", "a{b", "}{a}", "{{a}}", "a{}b{c}",
                           "\xff\xfe", "prefixd:1:123456789abcdef0:00000000000000010000000000000001"}) {
     EXPECT_EQ(RedisSlotOf(key), server.Ask({"CLUSTER", "KEYSLOT", key}).integer) << key;

@@ -12,13 +12,9 @@ namespace prefixd {
 
 RedisCluster::RedisCluster(const std::vector<std::string>& options, size_t servers) {
   share_ = (kRedisSlots + servers - 1) / servers;
-  std::vector<std::string> bus_ports;
   for (size_t i = 0; i < servers; ++i) {
-    bus_ports.push_back(std::to_string(FreePort()));
     std::vector<std::string> words{"--cluster-enabled",
                                    "yes",
-                                   "--cluster-port",
-                                   bus_ports[i],
                                    "--dir",
                                    folder_.path().string(),
                                    "--cluster-config-file",
@@ -37,7 +33,8 @@ RedisCluster::RedisCluster(const std::vector<std::string>& options, size_t serve
            std::to_string(std::min<size_t>((i + 1) * share_, kRedisSlots) - 1)});
   }
   for (size_t i = 1; i < servers; ++i)
-    Do(0, {"CLUSTER", "MEET", "127.0.0.1", std::to_string(servers_[i]->address().port), bus_ports[i]});
+    Do(0, {"CLUSTER", "MEET", "127.0.0.1", std::to_string(servers_[i]->address().port),
+           std::to_string(servers_[i]->bus_port())});
   const SystemClock clock;
   const int64_t begun = clock.NowNanos();
   const std::string all = "cluster_known_nodes:" + std::to_string(servers);

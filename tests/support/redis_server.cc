@@ -5,6 +5,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <sstream>
 
@@ -36,12 +37,15 @@ RedisServer::RedisServer(std::vector<std::string> options, std::shared_ptr<const
 
 bool RedisServer::Start(const std::vector<std::string>& options) {
   port_ = FreePort();
+  bus_port_ = FreePort();
   const std::string port = std::to_string(port_);
   std::vector<std::string> words{"redis-server", "--bind", "127.0.0.1",    "--port", tls_ ? "0" : port,
                                  "--save",       "",       "--appendonly", "no",     "--logfile",
                                  "/dev/null"};
   if (tls_ != nullptr) words.insert(words.end(), {"--tls-port", port});
   words.insert(words.end(), options.begin(), options.end());
+  if (std::ranges::count(options, "--cluster-enabled") > 0)
+    words.insert(words.end(), {"--cluster-port", std::to_string(bus_port_)});
   std::vector<char*> arguments;
   for (std::string& word : words) arguments.push_back(word.data());
   arguments.push_back(nullptr);
@@ -49,12 +53,25 @@ bool RedisServer::Start(const std::vector<std::string>& options) {
   const SystemClock clock;
   const int64_t begun = clock.NowNanos();
   while (clock.NowNanos() - begun < 20'000'000'000 && ::waitpid(pid_, nullptr, WNOHANG) == 0) {
-    if (RedisConnection::Open(address(), &clock, clock.NowNanos() + 1'000'000'000, tls_.get()).ok())
-      return true;
+    const int64_t deadline = clock.NowNanos() + 1'000'000'000;
+    const auto connection = RedisConnection::Open(address(), &clock, deadline, tls_.get());
+    if (connection.ok()) {
+      if (IsOwn(**connection, deadline)) return true;
+      break;
+    }
     ::usleep(5000);
   }
   Kill();
   return false;
+}
+
+bool RedisServer::IsOwn(RedisConnection& connection, int64_t deadline) const {
+  const RedisCommand info = {"INFO", "server"};
+  const auto replies = connection.Call(std::span(&info, 1), 1 << 20, deadline);
+  if (!replies.ok()) return false;
+  const RedisReply& reply = replies->front();
+  return reply.kind == RedisReply::Kind::kError ||  // it asks for a password first
+         reply.text.find("process_id:" + std::to_string(pid_) + "\r\n") != std::string::npos;
 }
 
 RedisServer::~RedisServer() { Kill(); }

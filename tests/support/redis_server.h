@@ -15,6 +15,8 @@
 
 namespace prefixd {
 
+class RedisConnection;
+
 // A port of the loopback interface that was free a moment ago.
 uint16_t FreePort();
 
@@ -32,6 +34,8 @@ class RedisServer {
   RedisServer& operator=(const RedisServer&) = delete;
 
   RedisAddress address() const { return {.host = "127.0.0.1", .port = port_, .tls = tls_ != nullptr}; }
+  // Of the other servers of its cluster; with "--cluster-enabled" among the options.
+  uint16_t bus_port() const { return bus_port_; }
   // Sends one command, and returns its reply. Errors are replies as well.
   RedisReply Ask(const std::vector<std::string>& words) const;
   // A server that is stopped accepts connections and answers nothing.
@@ -41,9 +45,11 @@ class RedisServer {
 
  private:
   bool Start(const std::vector<std::string>& options);
+  // Whether the server that answers is the one of this object: another test may have got the same free port.
+  bool IsOwn(RedisConnection& connection, int64_t deadline) const;
 
   const std::shared_ptr<const TlsClient> tls_;
-  uint16_t port_ = 0;
+  uint16_t port_ = 0, bus_port_ = 0;
   pid_t pid_ = -1;
 };
 
