@@ -1,5 +1,5 @@
 // FreeBlocks: the set of free blocks of a pool, and the choice of the one that is taken next. Memory gives a
-// run of blocks with consecutive ids much faster than the same blocks one by one (kernels/backend_memory.h,
+// run of blocks with consecutive ids faster than the same blocks one by one (kernels/backend_memory.h,
 // kKvGroup), so the blocks of a sequence get such ids where they can: next to a block that the sequence has
 // already, or else in a group of which every block is free, where the sequence can grow. Engine thread only.
 //

@@ -70,9 +70,9 @@ enum class KvOrder : uint8_t {
   kGroups,  // [group][layer][block of the group]: so is a layer of a group of kKvGroup blocks
 };
 
-// A step reads one layer of many blocks, and memory gives runs of this many blocks more than twice as fast as
-// the same blocks one by one (bench/README.md, model_bench). Longer runs gain little, and what a sequence
-// uses of a pool would lie in more pages.
+// A step reads one layer of many blocks, and memory gives a run of this many blocks faster than the same
+// blocks one by one (bench/README.md, model_bench). Longer runs gain little, and what a sequence uses of a
+// pool would lie in more pages.
 inline constexpr uint32_t kKvGroup = 16;  // a power of two
 
 // KV memory for a fixed number of blocks.
