@@ -110,13 +110,20 @@ class KvReader {
 
  private:
   const std::byte* Planes(int token) const {
-    return pool_.layer(blocks_[token / layout_.block_tokens], layer_);
+    const int index = token / layout_.block_tokens;
+    if (index != index_) {
+      planes_ = pool_.layer(blocks_[index], layer_);
+      index_ = index;
+    }
+    return planes_;
   }
   int InBlock(int token) const { return token % layout_.block_tokens; }
   const KvPool& pool_;
   const KvLayout layout_;
   const std::span<const BlockId> blocks_;
   const int layer_, head_;
+  mutable int index_ = -1;  // in the table, of the block that was read last
+  mutable const std::byte* planes_ = nullptr;
 };
 
 // The softmax-weighted sum of V over some tokens, before the division by `sum`.
