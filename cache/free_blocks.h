@@ -31,8 +31,8 @@ struct BlockWish {
 
 class FreeBlocks {
  public:
-  static constexpr uint32_t kGroup =
-      16;  // blocks; the last of a capacity that it does not divide are in none
+  // Blocks of a group. The last blocks of a capacity that it does not divide are in none.
+  static constexpr uint32_t kGroup = 16;
 
   // All of the blocks 0 .. capacity - 1 are free.
   explicit FreeBlocks(uint32_t capacity);
