@@ -10,6 +10,7 @@
 #include "cache/stacked_transfers.h"
 #include "daemon/disk_observer.h"
 #include "daemon/limit_table.h"
+#include "engine/pool_copies.h"
 #include "hashing/checksum.h"
 #include "kernels/finite.h"
 
@@ -167,13 +168,7 @@ TierTransfers::Options Tiers::TransferOptions(KvPool& pool, std::function<void()
   options.fingerprint = fingerprint_;
   options.block_bytes = layout_.BlockBytes();
   options.codec = codec_;
-  options.read_device = [this, &pool](BlockId from, std::span<std::byte> to) {
-    return copier_->Read(pool, from, to);
-  };
-  options.write_device = [this, &pool](std::span<const std::byte> from, BlockId to) {
-    return copier_->Write(from, pool, to);
-  };
-  options.stage = [this] { return copier_->Stage(); };
+  CopyFromPool(copier_.get(), &pool, &options);
   if (host_ != nullptr) {
     options.host_block = [this](BlockId block) {
       return std::span(host_->block(block), layout_.BlockBytes());

@@ -13,6 +13,7 @@
 #include "base/executor.h"
 #include "cache/tier_transfers.h"
 #include "engine/engine.h"
+#include "engine/pool_copies.h"
 #include "kernels/backend.h"
 #include "kernels/finite.h"
 #include "storage/disk_store.h"
@@ -49,13 +50,7 @@ class EngineTiers {
       TierTransfers::Options transfers{.fingerprint = options_.fingerprint,
                                        .block_bytes = options_.layout.BlockBytes(),
                                        .codec = options_.codec};
-      transfers.read_device = [this, &pool](BlockId from, std::span<std::byte> to) {
-        return copier_->Read(pool, from, to);
-      };
-      transfers.write_device = [this, &pool](std::span<const std::byte> from, BlockId to) {
-        return copier_->Write(from, pool, to);
-      };
-      transfers.stage = [this] { return copier_->Stage(); };
+      CopyFromPool(copier_.get(), &pool, &transfers);
       transfers.host_block = [this](BlockId block) {
         return std::span(host_->block(block), options_.layout.BlockBytes());
       };

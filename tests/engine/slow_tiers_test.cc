@@ -7,6 +7,7 @@
 #include <chrono>
 #include <thread>
 
+#include "engine/pool_copies.h"
 #include "storage/memory_store.h"
 #include "tests/engine/engine_fixture.h"
 #include "tests/support/rounds.h"
@@ -60,19 +61,13 @@ class SlowTiersTest : public EngineTest {
     options.write_through = true;
     const LowerTiers lower = [&](KvPool& pool, std::function<void()> wake) {
       copier_ = *loaded_->backend->CreateKvCopier(pool.layout());
-      return std::make_unique<SlowTiers>(
-          TierTransfers::Options{
-              .fingerprint = options.fingerprint,
-              .block_bytes = pool.layout().BlockBytes(),
-              .codec = codec_,
-              .read_device = [this, &pool](BlockId from,
-                                           std::span<std::byte> to) { return copier_->Read(pool, from, to); },
-              .write_device = [this, &pool](std::span<const std::byte> from,
-                                            BlockId to) { return copier_->Write(from, pool, to); },
-              .stage = [this] { return copier_->Stage(); },
-              .wake = std::move(wake),
-              .clock = tiers_clock_},
-          options.host_blocks, &store_, &executor_);
+      TierTransfers::Options transfers{.fingerprint = options.fingerprint,
+                                       .block_bytes = pool.layout().BlockBytes(),
+                                       .codec = codec_,
+                                       .wake = std::move(wake),
+                                       .clock = tiers_clock_};
+      CopyFromPool(copier_.get(), &pool, &transfers);
+      return std::make_unique<SlowTiers>(transfers, options.host_blocks, &store_, &executor_);
     };
     auto engine = Engine::Create(options, loaded_->model.get(), loaded_->backend.get(), &clock_, lower);
     PREFIXD_CHECK(engine.ok()) << engine.status().ToString();
