@@ -7,7 +7,7 @@
 //
 // The work of one pass:
 //   prefill of 512 tokens   2 x 106.2 M weights x 512 + attention 9.1 = 117.8 GFLOP; 1.18 s at 100 GFLOP/s
-//   decode of one token     124.6 M bf16 weights x 2 bytes = 249 MB to read; 10 ms at 25 GB/s
+//   decode of one token     124.6 M bf16 weights x 1.5 bytes (compressed) = 187 MB to read; 7.5 ms at 25 GB/s
 // The ceiling of prefill is the time of its products at the peaks of the instructions that compute them, that
 // of decode is the read bandwidth.
 #include <algorithm>
@@ -34,10 +34,6 @@ constexpr int kQkv = (kHeads + 2 * kKvHeads) * kHeadDim;
 constexpr double kLayerWeights =
     1.0 * kQkv * kHidden + 1.0 * kHeads * kHeadDim * kHidden + 3.0 * kFfn * kHidden;
 constexpr double kHeadWeights = 1.0 * kVocabulary * kHidden;
-double WeightBytes(WeightFormat format) {
-  return (kLayers * kLayerWeights + kHeadWeights) / format.block() *
-         static_cast<double>(format.block_bytes());
-}
 constexpr int kBlockTokens = 16;
 
 template <typename T>
@@ -89,6 +85,16 @@ class Model {
       buffer->assign(static_cast<size_t>(max_rows) * width, 0.0f);
     }
     logits_.assign(static_cast<size_t>(kMaxSequences) * kVocabulary, 0.0f);
+  }
+
+  // That a pass reads.
+  double WeightBytes() const {
+    size_t bytes = embedding_->read_bytes();
+    for (const Layer& layer : layers_) {
+      for (const auto* matrix : {&layer.qkv, &layer.o, &layer.gate_up, &layer.down})
+        bytes += (*matrix)->read_bytes();
+    }
+    return static_cast<double>(bytes);
   }
 
   // One pass over `sequences` sequences of `rows` tokens each; the first token of each is at `position`.
@@ -360,11 +366,11 @@ void RunCopy(Report& report, const Shape& shape, int layers, double token_second
 // Times the passes of the 135M Llama. Returns the seconds of one token of prefill, in the best pass.
 double RunPasses(Report& report, Operations& operations, WeightFormat weights, const Ceilings& ceilings,
                  int tokens, int runs, bool decode) {
-  const double bytes = WeightBytes(weights);
-  std::printf("%s weights %.0f MB\n", std::string(weights.name()).c_str(), bytes / 1e6);
   CheckProducts(operations, weights, kHidden);
   constexpr int kMostDecodes = 8;  // rows of a pass
   Model model(operations, weights, std::max(tokens, kMostDecodes), 2048);
+  const double bytes = model.WeightBytes();
+  std::printf("%s weights, %.0f MB to read\n", std::string(weights.name()).c_str(), bytes / 1e6);
   const std::string backend(operations.name());
   const double peak = ceilings.Peak(backend, operations.threads());
   const double products = ceilings.ProductPeak(backend, weights, operations.threads());

@@ -76,7 +76,7 @@ void RunProducts(Report& report, Operations& operations, WeightFormat weights, c
         operations.Gemm(*matrices[i], x.data(), rows, y.data(), GemmOutput::kStore);
     });
     const double products = all ? static_cast<double>(matrices.size()) : 1;
-    const double read_bytes = products * static_cast<double>(bytes);
+    const double read_bytes = products * static_cast<double>(matrices[0]->read_bytes());
     const double flop = products * 2.0 * rows * outputs * terms;
     report.Add(std::string(weights.name()) + ", " + std::to_string(rows) + " rows", t.median / products * 1e3,
                "ms",

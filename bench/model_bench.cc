@@ -276,6 +276,7 @@ int Main(int argc, char** argv) {
                              settings.sequences};
   BenchModel opened = OrDie(OpenModel(arguments, *backend, limits.context));
   const BackendCeilings ceilings = CeilingsOf(arguments, machine, *backend, opened.weights);
+  const double step_bytes = opened.step_bytes - SavedBytes(opened.plan.weights);
   const auto model = OrDie(backend->CreateRunner(std::move(opened.plan), limits));
   const double load = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   report.Add("load", load, "s", {{"bytes", opened.bytes}});
@@ -288,7 +289,7 @@ int Main(int argc, char** argv) {
   const Timing decode = Measure(runs, [&] {
     for (int i = 0; i < settings.decode; ++i) runner.Decode(settings.prompt + i);
   });
-  AddDecode(report, settings, ceilings, *model, opened.step_bytes, decode.median / settings.decode);
+  AddDecode(report, settings, ceilings, *model, step_bytes, decode.median / settings.decode);
   return report.Finish();
 }
 

@@ -136,7 +136,7 @@ class Backend {
   // they have in files: that of the numbers which its products round to.
   virtual WeightFormat WideFormat() const { return WeightFormat::kBF16; }
   // Copies rows into a matrix of AllocateMatrix, from row `first_row` on; they have its cols and format. The
-  // copy has ended on return. Any number of threads at a time, while no two write the same row.
+  // copy has ended on return. Any number of threads at a time. Each row is written once.
   // kUnavailable: the device failed.
   virtual Status UploadRows(Matrix& to, int first_row, const MatrixSource& from) = 0;
   // Makes one matrix of matrices of AllocateMatrix or MakeDummy with the same cols: their rows one below the

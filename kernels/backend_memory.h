@@ -39,6 +39,8 @@ class Matrix {
   int rows() const { return rows_; }
   int cols() const { return cols_; }
   virtual size_t bytes() const = 0;
+  // The bytes of them that a product reads.
+  virtual size_t read_bytes() const { return bytes(); }
   // The matrices of which this one is a stack (kernels/stacked_matrix.h). Empty: it is none.
   virtual std::span<const std::unique_ptr<Matrix>> parts() const { return {}; }
 

@@ -29,4 +29,10 @@ size_t StackedMatrix::bytes() const {
   return bytes;
 }
 
+size_t StackedMatrix::read_bytes() const {
+  size_t bytes = 0;
+  for (const auto& part : parts_) bytes += part->read_bytes();
+  return bytes;
+}
+
 }  // namespace prefixd

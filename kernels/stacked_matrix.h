@@ -15,6 +15,7 @@ class StackedMatrix final : public Matrix {
   // Requires at least one part, all with the same cols, and none a stack.
   explicit StackedMatrix(std::vector<std::unique_ptr<Matrix>> parts);
   size_t bytes() const override;
+  size_t read_bytes() const override;
   std::span<const std::unique_ptr<Matrix>> parts() const override { return parts_; }
 
  private:

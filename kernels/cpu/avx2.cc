@@ -3,9 +3,11 @@
 // clang-format off
 #include "kernels/cpu/vec_avx2.h"
 #include "kernels/cpu/ops.h"
+#include "kernels/cpu/compressed_panel.h"
 #include "kernels/numerics.h"
 #include "kernels/cpu/tile.inl.h"
 #include "kernels/cpu/at_once.inl.h"
+#include "kernels/cpu/compressed.inl.h"
 #include "kernels/cpu/gemm_panels.inl.h"
 #include "kernels/cpu/gemm.inl.h"
 #include "kernels/cpu/rowwise.inl.h"

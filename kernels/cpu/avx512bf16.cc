@@ -5,8 +5,10 @@
 // clang-format off
 #include "kernels/cpu/vec_avx512.h"
 #include "kernels/cpu/ops.h"
+#include "kernels/cpu/compressed_panel.h"
 #include "kernels/cpu/tile.inl.h"
 #include "kernels/cpu/at_once.inl.h"
+#include "kernels/cpu/compressed.inl.h"
 #include "kernels/cpu/gemm_panels.inl.h"
 // clang-format on
 

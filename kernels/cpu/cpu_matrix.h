@@ -1,5 +1,5 @@
 // CpuMatrix: a weight matrix of a CPU backend, which an owner writes row by row and then only reads. Any
-// number of threads may write at a time, while no two write the same row.
+// number of threads may write at a time. Each row is written once.
 #pragma once
 
 #include "kernels/backend_memory.h"

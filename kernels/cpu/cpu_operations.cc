@@ -292,6 +292,7 @@ void CpuOperations::Multiply(const Matrix& w, const float* x, int rows, float* y
   }
   const auto& matrix = static_cast<const PackedMatrix&>(w);
   job.weights = matrix.data();
+  job.compressed = matrix.compressed();
   RunPanels(matrix.panels(), 1, matrix.PanelBytes(), blocks,
             [&](int panel, int end_panel, int block, int end_block, int /*thread*/) {
               ops_.gemm(job, panel, end_panel, block, end_block);

@@ -7,6 +7,7 @@ namespace prefixd::PREFIXD_ISA {
 template <DType kType>
 struct Terms {
   using Weight = typename Element<kType>::Type;
+  static constexpr bool kPairs = false;
   static constexpr int kStepTerms = 1;
   static size_t PanelWeights(int terms) { return static_cast<size_t>(terms) * kPanel; }
   static size_t RowFloats(int terms) { return static_cast<size_t>(terms); }
@@ -32,6 +33,7 @@ PREFIXD_INLINE void WidenTerm(const uint32_t* from, float* to) {
 // The same of bf16, in pairs: weights [(terms + 1) / 2][kPanel][2].
 struct TermsOfPairs {
   using Weight = uint32_t;
+  static constexpr bool kPairs = true;
   static constexpr int kStepTerms = 2;
   static size_t PanelWeights(int terms) { return static_cast<size_t>(terms / 2 + terms % 2) * kPanel; }
   static size_t RowFloats(int terms) { return static_cast<size_t>(terms); }
@@ -62,6 +64,7 @@ struct TermsOfPairs {
 // even. The caller has set FTZ and DAZ.
 struct Pairs {
   using Weight = uint32_t;
+  static constexpr bool kPairs = true;
   static constexpr int kStepTerms = 2;
   static size_t PanelWeights(int terms) { return static_cast<size_t>(terms / 2) * kPanel; }
   static size_t RowFloats(int terms) { return static_cast<size_t>(terms); }

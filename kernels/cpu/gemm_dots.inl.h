@@ -11,6 +11,7 @@ namespace prefixd::PREFIXD_ISA {
 // FTZ and DAZ, for the sum with y.
 struct Dots {
   using Weight = uint32_t;
+  static constexpr bool kPairs = true;
   static constexpr int kStepTerms = 2;
   static constexpr bool kWidens = false;
   static size_t PanelWeights(int terms) { return static_cast<size_t>(terms / 2) * kPanel; }

@@ -5,7 +5,8 @@
 // element of a panel, PanelWeights the number of them for some terms, RowFloats the floats that these terms
 // take in a row of packed x, and Add adds the products of a tile in steps of kStepTerms terms. It may call
 // PrefetchStep(ahead) in each. Where kWidens is set, WidenPart turns a part of a panel into f32,
-// [terms][kPanel], in the order in which its chain adds the terms, and Wide is the product of that.
+// [terms][kPanel], in the order in which its chain adds the terms, and Wide is the product of that. Where
+// kPairs is set, the weights are pairs of bf16, and panels may be compressed.
 
 namespace prefixd::PREFIXD_ISA {
 
@@ -14,9 +15,8 @@ using cpu::GemmJob;
 
 // With few rows a tile covers several panels, so that there are enough independent sums to hide the latency
 // of fma.
-template <int kRows>
-constexpr int PanelsAtOnce() {
-  return kRows * kPanelVectors * 4 <= kAccumulators ? 4 : kRows * kPanelVectors * 2 <= kAccumulators ? 2 : 1;
+constexpr int PanelsAtOnce(int rows) {
+  return rows * kPanelVectors * 4 <= kAccumulators ? 4 : rows * kPanelVectors * 2 <= kAccumulators ? 2 : 1;
 }
 
 // Writes one row of a tile. Only its first `columns` outputs exist.
@@ -47,9 +47,10 @@ PREFIXD_INLINE void PrefetchRows(const float* y, int stride, int columns) {
 // A part of the terms of every chain. All parts but the last leave their sums to the next one, as f32: that
 // changes no bit.
 struct Part {
-  int first, terms;  // `first` is even, and so are the terms of all parts but the last
+  int first, terms;  // multiples of kCompressedTerms, but for the terms of the last part
   bool begins, ends;
   int first_block, blocks;  // the blocks that a panel is multiplied by before the next panel is
+  void* read = nullptr;     // set by GemmFewBlocks: the ReadPart of this part
 };
 
 // With so few blocks the memory takes a good part of the time of a product.
@@ -57,7 +58,7 @@ constexpr int kFewBlocks = 4;
 
 // What a tile prefetches while it computes, so that memory and arithmetic work at the same time. A single
 // block prefetches its own panels, some way ahead. Each of a few blocks prefetches its share of the next
-// panel.
+// panel, or of the part that is read next.
 template <int kPanels>
 struct Ahead {
   const char* at[kPanels];
@@ -102,6 +103,99 @@ PREFIXD_INLINE const typename Product::Weight* WeightsOf(const GemmJob& job, int
          static_cast<size_t>(panel) * Product::PanelWeights(job.terms) + Product::PanelWeights(part.first);
 }
 
+template <typename Product>
+PREFIXD_INLINE const void* PanelAt(const GemmJob& job, int panel) {
+  const auto* const weights = static_cast<const typename Product::Weight*>(job.weights);
+  return weights + static_cast<size_t>(panel) * Product::PanelWeights(job.terms);
+}
+
+// Starts to read a panel at term `first`.
+template <typename Product>
+PREFIXD_INLINE PairReader ReadPanel(const GemmJob& job, int panel, int first) {
+  return ReadFrom(PanelAt<Product>(job, panel), job.compressed[panel] != 0, job.terms, first);
+}
+
+// Adds all products of a tile of whole panels, of a matrix of which some are compressed. Each step is
+// multiplied as soon as it is read, so that memory and arithmetic work at the same time.
+template <typename Product, int kRows, int kVectors>
+PREFIXD_INLINE void AddPanels(Tile<kRows, kVectors>& tile, const GemmJob& job, int panel, const float* x) {
+  constexpr int kPanels = kVectors / kPanelVectors;
+  constexpr size_t kAhead = 6144, kLine = 64;
+  alignas(64) uint32_t pairs[kPanels][cpu::kCompressedTerms / 2 * kPanel];
+  PairReader readers[kPanels];
+  const uint32_t* w[kPanels];
+  for (int p = 0; p < kPanels; ++p) {
+    readers[p] = ReadPanel<Product>(job, panel + p, 0);
+    w[p] = pairs[p];
+    PrefetchHeader(PanelAt<Product>(job, panel + kPanels + p), job.terms);
+  }
+  for (int term = 0; term < job.terms; term += cpu::kCompressedTerms) {
+#pragma GCC unroll 4
+    for (int p = 0; p < kPanels; ++p) {
+      if constexpr (kPanels <= 2) {
+        for (size_t line = 0; line < kCompressedStep; line += kLine)
+          PrefetchFar(readers[p].at + kAhead + line);
+      }
+      ReadPairs(readers[p], 1, pairs[p]);
+    }
+    NothingAhead ahead;
+    Product::Add(tile, x, w, cpu::kCompressedTerms, ahead);
+    x += Product::RowFloats(cpu::kCompressedTerms) * kRows;
+  }
+}
+
+// A part of a panel that few blocks multiply, of a matrix of which some panels are compressed. The first
+// block reads it, to memory that L1 holds, and multiplies each step as soon as it is read. The others
+// multiply it from there.
+constexpr int kReadTerms = 128;
+template <typename Product, bool kWidens>
+struct MultipliedAs {
+  using Type = Product;
+};
+template <typename Product>
+struct MultipliedAs<Product, true> {
+  using Type = typename Product::Wide;
+};
+template <typename Product>
+struct ReadPart {
+  static constexpr bool kWidens = kWidensPanels && Product::kWidens;
+  using Multiplied = typename MultipliedAs<Product, kWidens>::Type;
+  PairReader reader;
+  const char* next;  // what is read after this part
+  alignas(64) typename Multiplied::Weight weights[kReadTerms * kPanel / (kWidens ? 1 : 2)];
+};
+
+template <typename Product, int kRows>
+PREFIXD_INLINE void AddPart(Tile<kRows, kPanelVectors>& tile, const Part& part, int block, const float* x) {
+  constexpr int kTerms = cpu::kCompressedTerms;
+  using Read = ReadPart<Product>;
+  using Multiplied = typename Read::Multiplied;
+  auto& read = *static_cast<Read*>(part.read);
+  typename Multiplied::Weight* weights = read.weights;
+  // This block prefetches its share of what is read next.
+  constexpr size_t kLine = 64;
+  const auto blocks = static_cast<size_t>(part.blocks), at = static_cast<size_t>(block - part.first_block);
+  const size_t step = kCompressedStep / blocks;
+  Ahead<1> ahead = {{read.next + StepsOf(part.terms) * step * at}, step, step > kLine ? kLine : 0};
+  for (int term = 0; term < part.terms; term += kTerms) {
+    if (block == part.first_block) {
+      if constexpr (Read::kWidens) {
+        alignas(64) uint32_t pairs[kTerms / 2 * kPanel];
+        ReadPairs(read.reader, 1, pairs);
+        Product::WidenPart(pairs, kTerms, weights);
+      } else {
+        ReadPairs(read.reader, 1, weights);
+      }
+    }
+    PrefetchStep(ahead);
+    const typename Multiplied::Weight* const w[1] = {weights};
+    NothingAhead nothing;
+    Multiplied::Add(tile, x, w, kTerms, nothing);
+    weights += Multiplied::PanelWeights(kTerms);
+    x += Multiplied::RowFloats(kTerms) * kRows;
+  }
+}
+
 // Computes one tile: kRows rows of a block by kPanels panels, whose weights begin at `weights`. Tiles of
 // several panels have a single part.
 template <typename Product, bool kFew, int kRows, int kPanels>
@@ -122,14 +216,21 @@ void GemmTile(const GemmJob& job, int panel, int block, const Part& part, float*
   float* const y = job.y + first_row * job.stride + static_cast<size_t>(panel) * kPanel;
   if (kPrefetchesOutputs && !kFew && part.ends) PrefetchRows<kRows, kVectors>(y, job.stride, columns);
   const float* x = job.x + first_row * job.terms + Product::RowFloats(part.first) * kRows;
+  const bool compressed = kFew && Product::kPairs && job.compressed != nullptr;
+  if constexpr (kFew && Product::kPairs) {
+    if (compressed && part.read == nullptr) AddPanels<Product>(tile, job, panel, x);
+    if constexpr (kPanels == 1) {
+      if (compressed && part.read != nullptr) AddPart<Product>(tile, part, block, x);
+    }
+  }
   if constexpr (kFew && kPanels <= 2) {
     Ahead<kPanels> ahead = AheadOf(w, Product::PanelWeights(job.terms) * sizeof(Weight),
                                    Product::PanelWeights(Product::kStepTerms) * sizeof(Weight),
                                    block - part.first_block, part.blocks);
-    Product::Add(tile, x, w, part.terms, ahead);
+    if (!compressed) Product::Add(tile, x, w, part.terms, ahead);
   } else {
-    NothingAhead ahead;
-    Product::Add(tile, x, w, part.terms, ahead);
+    NothingAhead nothing;
+    if (!compressed) Product::Add(tile, x, w, part.terms, nothing);
   }
   if (!part.ends) return StoreSums(tile, sums);
 #pragma GCC unroll 16
@@ -141,7 +242,7 @@ void GemmTile(const GemmJob& job, int panel, int block, const Part& part, float*
 template <typename Product, bool kFew, int kRows>
 void GemmPanels(const GemmJob& job, int panel, int end, int block, const Part& part, float* sums,
                 const typename Product::Weight* weights) {
-  constexpr int kPanels = PanelsAtOnce<kRows>();
+  constexpr int kPanels = PanelsAtOnce(kRows);
   const size_t step = Product::PanelWeights(job.terms);
   for (; panel + kPanels <= end; panel += kPanels, weights += kPanels * step)
     GemmTile<Product, kFew, kRows, kPanels>(job, panel, block, part, sums, weights);
@@ -162,6 +263,70 @@ void GemmBlock(const GemmJob& job, int panel, int end, int block, const Part& pa
   GemmPanels<Product, kFew, kRows>(job, panel, end, block, part, sums, weights);
 }
 
+// Few blocks by panels of a matrix of which some are compressed.
+template <typename Product>
+void GemmFewBlocks(const GemmJob& job, int first_panel, int end_panel, int first_block, int end_block) {
+  if constexpr (Product::kPairs) {
+    ReadPart<Product> read;
+    alignas(64) float sums[kFewBlocks * kSumsOfTile];
+    for (int panel = first_panel; panel < end_panel; ++panel) {
+      read.reader = ReadPanel<Product>(job, panel, 0);
+      for (int term = 0; term < job.terms; term += kReadTerms) {
+        const int terms = Min(kReadTerms, job.terms - term);
+        const bool ends = term + terms == job.terms;
+        const Part part = {term, terms, term == 0, ends, first_block, end_block - first_block, &read};
+        read.next = ends ? static_cast<const char*>(PanelAt<Product>(job, panel + 1))
+                         : read.reader.at + StepsOf(terms) * kCompressedStep;
+        float* of_block = sums;
+        for (int block = first_block; block < end_block; ++block, of_block += kSumsOfTile)
+          GemmBlock<Product, true>(job, panel, panel + 1, block, part, of_block,
+                                   WeightsOf<Product>(job, panel, part));
+      }
+    }
+  }
+}
+
+// The memory of a chunk for a part of a panel: read from a compressed one, or widened to f32.
+template <typename Product, bool kWidens>
+struct PartMemory {
+  using Multiplied = Product;
+  alignas(64) uint32_t pairs[Product::kPairs ? kPartTerms / 2 * kPanel : 1];
+
+  PREFIXD_INLINE const typename Product::Weight* Weights(const GemmJob& job, int panel, const Part& part,
+                                                         PartMemory& memory) {
+    if constexpr (Product::kPairs) {
+      if (job.compressed != nullptr && job.compressed[panel] != 0) {
+        PairReader reader = ReadPanel<Product>(job, panel, part.first);
+        ReadPairs(reader, StepsOf(part.terms), memory.pairs);
+        return memory.pairs;
+      }
+    }
+    return WeightsOf<Product>(job, panel, part);
+  }
+};
+template <typename Product>
+struct PartMemory<Product, true> {
+  using Multiplied = typename Product::Wide;
+  alignas(64) float wide[kWidePartTerms * kPanel];
+
+  PREFIXD_INLINE const float* Weights(const GemmJob& job, int panel, const Part& part, PartMemory& memory) {
+    if constexpr (Product::kPairs) {
+      if (job.compressed != nullptr && job.compressed[panel] != 0) {
+        alignas(64) uint32_t pairs[kReadTerms / 2 * kPanel];
+        PairReader reader = ReadPanel<Product>(job, panel, part.first);
+        for (int term = 0; term < part.terms; term += kReadTerms) {
+          const int terms = Min(kReadTerms, part.terms - term);
+          ReadPairs(reader, StepsOf(terms), pairs);
+          Product::WidenPart(pairs, terms, memory.wide + term * kPanel);
+        }
+        return memory.wide;
+      }
+    }
+    Product::WidenPart(WeightsOf<Product>(job, panel, part), part.terms, memory.wide);
+    return memory.wide;
+  }
+};
+
 // A chunk of blocks by a chunk of panels. With many blocks the terms are parted as well, so that the x of all
 // its blocks stays in a cache while the panels pass: without that, the x of a long chain comes from memory
 // for every panel. With few blocks x is small, and a panel is read from memory in one run. Each chunk of
@@ -169,7 +334,7 @@ void GemmBlock(const GemmJob& job, int panel, int end, int block, const Part& pa
 // kPartTerms).
 //
 // Many blocks multiply a part of a panel that is widened once for all of them: with AVX-512 the ports that
-// widen are those that multiply.
+// widen are those that multiply. A part of a compressed panel is read once for them, too.
 constexpr int kChunkBlocks = kChunkRows / kTileRows;
 constexpr int kChunkPanels = kChunkColumns / kPanel;
 constexpr int kPartedBlocks = 48 / kTileRows;
@@ -177,26 +342,26 @@ constexpr int kPartedBlocks = 48 / kTileRows;
 template <typename Product, bool kFew>
 void GemmChunk(const GemmJob& job, int first_panel, int end_panel, int first_block, int end_block) {
   constexpr bool kWidens = kWidensPanels && Product::kWidens && !kFew;
+  using Memory = PartMemory<Product, kWidens>;
   constexpr int kMostTerms = kWidens ? kWidePartTerms : kPartTerms;
-  // What is widened is a part of at most kWidePartTerms terms.
-  static_assert(!kWidens || (kPartedBlocks <= kFewBlocks + 1 && kWidePartTerms % 2 == 0));
+  constexpr int kMultiple = cpu::kCompressedTerms;
+  static_assert(kMostTerms % kMultiple == 0);
   alignas(64) float sums[kChunkPanels * kChunkBlocks * kSumsOfTile];
-  alignas(64) float wide[kWidens ? kWidePartTerms * kPanel : 1];
-  const bool parted = end_block - first_block >= kPartedBlocks && job.terms > kMostTerms;
-  const int at_once = parted ? (AtOnce(job.terms, kMostTerms) + 1) / 2 * 2 : job.terms;
+  Memory memory;
+  // What is read or widened is a part of at most kMostTerms terms.
+  static_assert(!kWidens || kPartedBlocks <= kFewBlocks + 1);
+  const bool many = end_block - first_block >= kPartedBlocks || job.compressed != nullptr;
+  const int at_once = many && job.terms > kMostTerms
+                          ? (AtOnce(job.terms, kMostTerms) + kMultiple - 1) / kMultiple * kMultiple
+                          : job.terms;
   for (int term = 0; term < job.terms; term += at_once) {
     const Part part = {term,        Min(at_once, job.terms - term), term == 0, term + at_once >= job.terms,
                        first_block, end_block - first_block};
     float* of_tile = sums;
     for (int panel = first_panel; panel < end_panel; ++panel) {
-      const auto* const weights = WeightsOf<Product>(job, panel, part);
-      if constexpr (kWidens) Product::WidenPart(weights, part.terms, wide);
-      for (int block = first_block; block < end_block; ++block, of_tile += kSumsOfTile) {
-        if constexpr (kWidens)
-          GemmBlock<typename Product::Wide, kFew>(job, panel, panel + 1, block, part, of_tile, wide);
-        else
-          GemmBlock<Product, kFew>(job, panel, panel + 1, block, part, of_tile, weights);
-      }
+      const auto* const weights = Memory::Weights(job, panel, part, memory);
+      for (int block = first_block; block < end_block; ++block, of_tile += kSumsOfTile)
+        GemmBlock<typename Memory::Multiplied, kFew>(job, panel, panel + 1, block, part, of_tile, weights);
     }
   }
 }
@@ -208,15 +373,20 @@ void GemmOf(const GemmJob& job, int first_panel, int end_panel, int first_block,
     return GemmBlock<Product, true>(job, first_panel, end_panel, first_block, all, nullptr,
                                     WeightsOf<Product>(job, first_panel, all));
   }
+  const bool compressed = job.compressed != nullptr;
+  if (compressed && end_block - first_block <= kFewBlocks)
+    return GemmFewBlocks<Product>(job, first_panel, end_panel, first_block, end_block);
   const int blocks = AtOnce(end_block - first_block, kChunkBlocks);
   const int panels = AtOnce(end_panel - first_panel, kChunkPanels);
   for (int block = first_block; block < end_block; block += blocks) {
     for (int panel = first_panel; panel < end_panel; panel += panels) {
       const int end = Min(panel + panels, end_panel), last = Min(block + blocks, end_block);
-      if (last - block <= kFewBlocks) {
-        GemmChunk<Product, true>(job, panel, end, block, last);
-      } else {
+      if (last - block > kFewBlocks) {
         GemmChunk<Product, false>(job, panel, end, block, last);
+      } else if (compressed) {
+        GemmFewBlocks<Product>(job, panel, end, block, last);
+      } else {
+        GemmChunk<Product, true>(job, panel, end, block, last);
       }
     }
   }

@@ -37,6 +37,8 @@ struct GemmJob {
   int stride;
   bool accumulate;              // add to y instead of overwriting it
   Chain chain = Chain::kTerms;  // kPairs: of bf16 weights only
+  // Of bf16 weights: [panels] 1 where a panel is compressed (compressed_panel.h). Null: none is.
+  const uint8_t* compressed = nullptr;
 };
 
 // Attention over some spans, for some positions and the query heads that share one KV head, or each of some

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "kernels/check_arguments.h"
+#include "kernels/cpu/compressed_panel.h"
 
 namespace prefixd {
 namespace {
@@ -27,6 +28,15 @@ void PackedMatrix::FillPanel(const std::byte* from, int rows, int cols, int firs
       }
     }
   }
+}
+
+PackedMatrix::PackedMatrix(int rows, int cols, DType dtype, int panel, HostMemory memory)
+    : CpuMatrix(rows, cols, dtype), dtype_(dtype), panel_(panel), memory_(std::move(memory)) {
+  if (dtype != DType::kBF16 || cols % cpu::kCompressedTerms != 0 || cols < kLeastCompressed ||
+      cols > kMostCompressed || panel > cpu::kMostCompressedOutputs)
+    return;
+  written_ = std::vector<std::atomic<int>>(static_cast<size_t>(panels()));
+  compressed_.assign(written_.size(), 0);
 }
 
 Result<std::unique_ptr<Matrix>> PackedMatrix::Allocate(int rows, int cols, DType dtype, int panel,
@@ -60,13 +70,36 @@ void PackedMatrix::WriteRows(int first_row, const MatrixSource& from) {
   for (int done = 0; done < from.rows;) {
     const int p = (first_row + done) / panel_, first = (first_row + done) % panel_;
     const int count = std::min(panel_ - first, from.rows - done);
+    PREFIXD_CHECK(compressed_.empty() || compressed_[p] == 0) << "panel " << p << " was written before";
     FillPart(bytes + static_cast<size_t>(done) * cols_ * DTypeBytes(dtype_), count, first, Panel(p));
+    if (!written_.empty()) CountRows(p, count);
     done += count;
   }
 }
 
+void PackedMatrix::CountRows(int p, int rows) {
+  const int of_panel = std::min(panel_, rows_ - p * panel_);
+  // What other threads wrote before they counted is seen by the thread that counts the last row.
+  const int written = written_[p].fetch_add(rows, std::memory_order_acq_rel) + rows;
+  PREFIXD_CHECK(written <= of_panel) << "a row of panel " << p << " was written twice";
+  if (written < of_panel || !cpu::CompressPanel(Panel(p), panel_, cols_)) return;
+  compressed_[p] = 1;
+  any_compressed_ = true;
+}
+
+size_t PackedMatrix::read_bytes() const {
+  size_t bytes = this->bytes();
+  for (size_t p = 0; p < compressed_.size(); ++p) {
+    if (compressed_[p] != 0)
+      bytes -= PanelBytes() - cpu::CompressedBytes(data() + p * PanelBytes(), panel_, cols_);
+  }
+  return bytes;
+}
+
 void PackedMatrix::ReadRow(int row, float* out) const {
   const std::byte* panel = data() + (row / panel_) * PanelBytes();
+  if (compressed() != nullptr && compressed()[row / panel_] != 0)
+    return cpu::ReadCompressedRow(panel, panel_, cols_, row % panel_, out);
   for (int k = 0; k < cols_; ++k)
     out[k] = LoadElement(panel, dtype_, Place(dtype_, static_cast<size_t>(k), row % panel_, panel_));
 }

@@ -5,8 +5,8 @@
 namespace prefixd::cpu {
 namespace {
 
-// A unit of few blocks of rows covers at least this many bytes of weights: it waits for memory, and the
-// prefetchers of the hardware need long runs.
+// A unit of few blocks of rows covers at least this many bytes of weights (three quarters of them where they
+// are compressed): it waits for memory, and the prefetchers of the hardware need long runs.
 constexpr size_t kMinUnitWeightBytes = size_t{128} << 10;
 constexpr int kFewBlocks = 4;
 

@@ -138,6 +138,27 @@ PREFIXD_INLINE F32x16 FirstsOfBF16(const uint32_t* p) {
   return {_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(LoadPairs8(p)), 16)),
           _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(LoadPairs8(p + 8)), 16))};
 }
+// The table of a compressed panel (compressed_panel.h), in every run of 16 bytes.
+struct UpperBytes {
+  __m256i v;
+};
+PREFIXD_INLINE UpperBytes LoadUpperBytes(const void* p) {
+  return {_mm256_broadcastsi128_si256(_mm_loadu_si128(static_cast<const __m128i*>(p)))};
+}
+// Writes 16 outputs of a step, of which these are the codes and the lower bytes, as pairs: of the first two
+// terms to first[16], and of the last two to last[16].
+PREFIXD_INLINE void Decompress(UpperBytes uppers, const char* codes, const char* lowers, uint32_t* first,
+                               uint32_t* last) {
+  const __m256i half = _mm256_set1_epi8(0xF);
+  const __m256i both = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(codes));
+  const __m256i upper[] = {_mm256_shuffle_epi8(uppers.v, _mm256_and_si256(both, half)),
+                           _mm256_shuffle_epi8(uppers.v, _mm256_and_si256(_mm256_srli_epi16(both, 4), half))};
+  for (int i = 0; i < 2; ++i) {
+    const __m256i lower = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(lowers) + i);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(first) + i, _mm256_unpacklo_epi8(lower, upper[i]));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(last) + i, _mm256_unpackhi_epi8(lower, upper[i]));
+  }
+}
 // Computes numerics::F32ToBF16 in eight lanes; the results are in the low halves of eight 32-bit lanes.
 PREFIXD_INLINE __m256i ToBF16x8(__m256 a) {
   const __m256i bits = _mm256_castps_si256(a);

@@ -78,6 +78,21 @@ PREFIXD_INLINE F32x16 SecondsOfBF16(const uint32_t* p) {
 PREFIXD_INLINE F32x16 FirstsOfBF16(const uint32_t* p) {
   return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_loadu_si512(p), 16))};
 }
+struct UpperBytes {
+  __m512i v;
+};
+PREFIXD_INLINE UpperBytes LoadUpperBytes(const void* p) {
+  return {_mm512_broadcast_i32x4(_mm_loadu_si128(static_cast<const __m128i*>(p)))};
+}
+PREFIXD_INLINE void Decompress(UpperBytes uppers, const char* codes, const char* lowers, uint32_t* first,
+                               uint32_t* last) {
+  const __m512i both = _mm512_broadcast_i64x4(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(codes)));
+  const __m512i shifted = _mm512_srlv_epi64(both, _mm512_setr_epi64(0, 0, 0, 0, 4, 4, 4, 4));
+  const __m512i upper = _mm512_shuffle_epi8(uppers.v, _mm512_and_si512(shifted, _mm512_set1_epi8(0xF)));
+  const __m512i lower = _mm512_loadu_si512(lowers);
+  _mm512_storeu_si512(first, _mm512_unpacklo_epi8(lower, upper));
+  _mm512_storeu_si512(last, _mm512_unpackhi_epi8(lower, upper));
+}
 PREFIXD_INLINE void ToBF16(uint16_t* p, F32x16 a) {
   const __m512i bits = _mm512_castps_si512(a.v);
   const __m512i upper = _mm512_srli_epi32(bits, 16);

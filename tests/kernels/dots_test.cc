@@ -3,8 +3,10 @@
 // clang-format off
 #include "tests/kernels/vec_plain.h"
 #include "kernels/cpu/ops.h"
+#include "kernels/cpu/compressed_panel.h"
 #include "kernels/cpu/tile.inl.h"
 #include "kernels/cpu/at_once.inl.h"
+#include "kernels/cpu/compressed.inl.h"
 #include "kernels/cpu/gemm_panels.inl.h"
 #include "kernels/cpu/gemm.inl.h"
 #include "kernels/cpu/gemm_dots.inl.h"
@@ -95,6 +97,26 @@ TEST(WideTile, FmaHasTheBitsOfRef) {
         Compare(kFma, version, dtype, rows, 131, 17, RandomFloat);
         Compare(kFma, version, dtype, rows, 33, 9, AwkwardFloat);
       }
+    }
+  }
+}
+
+// Most are near 2^-6, as trained weights are, and one of 200 is an exception of a compressed panel.
+float Compressible(Prng& prng) {
+  const uint64_t kind = prng.Below(400);
+  if (kind == 0) return 1e-30f;
+  if (kind == 1) return prng.Chance(0.1) ? INFINITY : -100.0f;
+  return (static_cast<float>(prng.Unit()) - 0.5f) * 0x1p-5f;
+}
+
+TEST(WideTile, CompressedPanelsHaveTheBitsOfRef) {
+  for (const int rows : {1, 3, 5, 12, 25, 97}) {
+    for (const auto& [outputs, terms] : {std::pair(130, 260), {33, 64}, {34, 2052}}) {
+      if (testing_support::kSanitized && terms > 260 && rows > 5) continue;
+      Compare(kDots, numerics::Version::kCpu4, DType::kBF16, rows, outputs, terms, Compressible);
+      Compare(kFma, numerics::Version::kCpu4, DType::kBF16, rows, outputs, terms, Compressible);
+      Compare(kFma, numerics::Version::kCpu1, DType::kBF16, rows, outputs, terms, Compressible);
+      if (HasFatalFailure()) return;
     }
   }
 }

@@ -163,4 +163,19 @@ inline F32x16 AddDots(const F32x16& sum, const BF16Pairs& a, const BF16Pairs& b)
   return WithSubnormals([&] { return PairsOf(sum, a, b); });
 }
 
+struct UpperBytes {
+  const uint8_t* table;
+};
+inline UpperBytes LoadUpperBytes(const void* p) { return {static_cast<const uint8_t*>(p)}; }
+inline void Decompress(UpperBytes uppers, const char* codes, const char* lowers, uint32_t* first,
+                       uint32_t* last) {
+  for (int i = 0; i < 64; ++i) {
+    const auto both = static_cast<uint8_t>(codes[i % 32]);
+    const unsigned upper = uppers.table[i < 32 ? both & 0xF : both >> 4];
+    const unsigned weight = upper << 8 | static_cast<uint8_t>(lowers[i]);
+    uint32_t& pair = (i / 8 % 2 == 0 ? first : last)[i / 16 * 4 + i % 8 / 2];
+    pair = i % 2 == 0 ? weight : pair | weight << 16;
+  }
+}
+
 }  // namespace prefixd::plain
