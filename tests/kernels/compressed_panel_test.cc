@@ -120,14 +120,8 @@ TEST(CompressedPanel, ItSaysWhatAProductReads) {
   EXPECT_EQ(cpu::CompressedBytes(bytes, kOutputs, kTerms), kTerms / 4 * 96u + 32 + kOdd * 8);
 }
 
-class CompressedProducts : public CompareWithRef {
+class CompressedProducts : public CompareVersionsWithRef {
  protected:
-  void SetUp() override {
-    CompareWithRef::SetUp();
-    if (IsSkipped() || HasFatalFailure()) return;
-    fast_1 = MakeOperations(std::get<0>(GetParam()), std::get<1>(GetParam()), numerics::Version::kCpu1);
-    ref_1 = MakeOperations("ref", 1, numerics::Version::kCpu1);
-  }
   // Weights of which one of `odd_of` is an exception; rows 64 to 95 cannot be compressed. The first two rows
   // have special numbers.
   static std::vector<std::byte> Rows(Prng& prng, int outputs, int terms, uint64_t odd_of) {
@@ -174,7 +168,6 @@ class CompressedProducts : public CompareWithRef {
                                        << " outputs " << outputs << " terms " << terms;
     }
   }
-  std::unique_ptr<Operations> fast_1, ref_1;
 };
 
 TEST_P(CompressedProducts, EveryRowCount) {

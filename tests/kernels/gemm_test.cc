@@ -10,16 +10,8 @@ namespace {
 
 using namespace kernel_testing;
 
-class GemmTest : public CompareWithRef {
+class GemmTest : public CompareVersionsWithRef {
  protected:
-  void SetUp() override {
-    CompareWithRef::SetUp();
-    if (IsSkipped() || HasFatalFailure()) return;
-    fast_1 = MakeOperations(std::get<0>(GetParam()), std::get<1>(GetParam()), numerics::Version::kCpu1);
-    ref_1 = MakeOperations("ref", 1, numerics::Version::kCpu1);
-    ASSERT_EQ(fast_1->version(), numerics::Version::kCpu1);
-    ASSERT_EQ(fast->version(), numerics::Version::kCpu4);
-  }
   static void ExpectSameProduct(Operations& fast, Operations& ref, DType dtype,
                                 const std::vector<std::byte>& w, const std::vector<float>& x,
                                 const std::vector<float>& y, int rows, int outputs, int terms,
@@ -41,7 +33,6 @@ class GemmTest : public CompareWithRef {
     if (dtype == DType::kBF16)
       ExpectSameProduct(*fast_1, *ref_1, dtype, w, x, y, rows, outputs, terms, output);
   }
-  std::unique_ptr<Operations> fast_1, ref_1;
 };
 
 TEST_P(GemmTest, EveryRowCountAtEveryTail) {

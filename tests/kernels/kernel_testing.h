@@ -47,6 +47,20 @@ class CompareWithRef : public testing::TestWithParam<std::tuple<std::string, int
   std::unique_ptr<Operations> fast, ref;
 };
 
+// The same, with the operations of the first version of the numerics beside those of the latest.
+class CompareVersionsWithRef : public CompareWithRef {
+ protected:
+  void SetUp() override {
+    CompareWithRef::SetUp();
+    if (IsSkipped() || HasFatalFailure()) return;
+    fast_1 = MakeOperations(std::get<0>(GetParam()), std::get<1>(GetParam()), numerics::Version::kCpu1);
+    ref_1 = MakeOperations("ref", 1, numerics::Version::kCpu1);
+    ASSERT_EQ(fast_1->version(), numerics::Version::kCpu1);
+    ASSERT_EQ(fast->version(), numerics::Version::kCpu4);
+  }
+  std::unique_ptr<Operations> fast_1, ref_1;
+};
+
 inline std::string ParamName(const testing::TestParamInfo<std::tuple<std::string, int>>& info) {
   return std::get<0>(info.param) + "_threads" + std::to_string(std::get<1>(info.param));
 }
