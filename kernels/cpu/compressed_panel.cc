@@ -63,22 +63,26 @@ Bytes ReadBytes(const uint16_t* first, const uint16_t* last) {
           _mm_packus_epi16(_mm_srli_epi16(a, 8), _mm_srli_epi16(b, 8))};
 }
 
-// The codes of upper bytes, wrong where the table lacks one.
-__m128i Encode(__m128i upper, Table table) {
+// The codes of upper bytes without their signs, wrong where the table lacks one.
+__m128i MagnitudeCodes(__m128i magnitude, Table table) {
   const __m128i base = _mm_set1_epi8(static_cast<char>(table.base));
+  return _mm_min_epu8(_mm_subs_epu8(magnitude, base), _mm_set1_epi8(kInTable - 1));
+}
+
+// The same with the signs.
+__m128i Encode(__m128i upper, Table table) {
   const __m128i sign = _mm_set1_epi8(static_cast<char>(0x80));
-  const __m128i code =
-      _mm_min_epu8(_mm_subs_epu8(_mm_andnot_si128(sign, upper), base), _mm_set1_epi8(kInTable - 1));
-  return _mm_or_si128(code, _mm_srli_epi16(_mm_and_si128(upper, sign), 4));
+  return _mm_or_si128(MagnitudeCodes(_mm_andnot_si128(sign, upper), table),
+                      _mm_srli_epi16(_mm_and_si128(upper, sign), 4));
 }
 
 // Which of 16 upper bytes the table lacks, a bit for each.
 unsigned Missing(__m128i upper, Table table) {
-  const __m128i base = _mm_set1_epi8(static_cast<char>(table.base));
   const __m128i magnitude = _mm_and_si128(upper, _mm_set1_epi8(0x7F));
-  const __m128i code = _mm_min_epu8(_mm_subs_epu8(magnitude, base), _mm_set1_epi8(kInTable - 1));
+  const __m128i code = MagnitudeCodes(magnitude, table);
   const __m128i first = _mm_cmpeq_epi8(code, _mm_setzero_si128());
   const __m128i is_zero = _mm_and_si128(first, _mm_set1_epi8(table.has_zero ? -1 : 0));
+  const __m128i base = _mm_set1_epi8(static_cast<char>(table.base));
   const __m128i decoded = _mm_andnot_si128(is_zero, _mm_add_epi8(code, base));
   return ~static_cast<unsigned>(_mm_movemask_epi8(_mm_cmpeq_epi8(decoded, magnitude))) & 0xFFFFu;
 }

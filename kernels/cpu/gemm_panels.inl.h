@@ -96,17 +96,16 @@ PREFIXD_INLINE void PrefetchStep(Ahead<kPanels>& ahead) {
 // The sums of a tile between two parts: [kTileRows][kPanel].
 constexpr int kSumsOfTile = kTileRows * kPanel;
 
+template <typename Product>
+PREFIXD_INLINE const typename Product::Weight* PanelAt(const GemmJob& job, int panel) {
+  return static_cast<const typename Product::Weight*>(job.weights) +
+         static_cast<size_t>(panel) * Product::PanelWeights(job.terms);
+}
+
 // The weights of a part of a panel.
 template <typename Product>
 PREFIXD_INLINE const typename Product::Weight* WeightsOf(const GemmJob& job, int panel, const Part& part) {
-  return static_cast<const typename Product::Weight*>(job.weights) +
-         static_cast<size_t>(panel) * Product::PanelWeights(job.terms) + Product::PanelWeights(part.first);
-}
-
-template <typename Product>
-PREFIXD_INLINE const void* PanelAt(const GemmJob& job, int panel) {
-  const auto* const weights = static_cast<const typename Product::Weight*>(job.weights);
-  return weights + static_cast<size_t>(panel) * Product::PanelWeights(job.terms);
+  return PanelAt<Product>(job, panel) + Product::PanelWeights(part.first);
 }
 
 // Starts to read a panel at term `first`.
@@ -275,7 +274,7 @@ void GemmFewBlocks(const GemmJob& job, int first_panel, int end_panel, int first
         const int terms = Min(kReadTerms, job.terms - term);
         const bool ends = term + terms == job.terms;
         const Part part = {term, terms, term == 0, ends, first_block, end_block - first_block, &read};
-        read.next = ends ? static_cast<const char*>(PanelAt<Product>(job, panel + 1))
+        read.next = ends ? reinterpret_cast<const char*>(PanelAt<Product>(job, panel + 1))
                          : read.reader.at + StepsOf(terms) * kCompressedStep;
         float* of_block = sums;
         for (int block = first_block; block < end_block; ++block, of_block += kSumsOfTile)
