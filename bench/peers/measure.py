@@ -97,6 +97,11 @@ class BusyThread:
         self.process.wait()
 
 
+def how_it_ended(code):
+    """What subprocess says as `returncode`, in words: a compiled peer may end by SIGILL."""
+    return f"exit code {code}" if code >= 0 else f"ended by {signal.Signals(-code).name}"
+
+
 def run_program(command, seconds):
     """Returns the stdout of a program. Throws Failed when it fails or takes longer."""
     try:
@@ -105,7 +110,8 @@ def run_program(command, seconds):
     except subprocess.TimeoutExpired:
         raise Failed(f"not done within {seconds} s") from None
     if done.returncode != 0:
-        raise Failed(f"{command[0]}: exit code {done.returncode}: {(done.stderr or done.stdout)[-500:]}")
+        raise Failed(f"{pathlib.Path(command[0]).name}: {how_it_ended(done.returncode)}: "
+                     f"{(done.stderr or done.stdout)[-500:]}")
     return done.stdout
 
 

@@ -203,11 +203,16 @@ class Prefixd:
         return figures
 
 
+# GCC 12 takes the stores that LDTILECFG alone reads for dead. Without them llama.cpp ends with SIGILL where a
+# CPU has AMX.
+KEEP_TILE_SHAPES = ("-DCMAKE_CXX_FLAGS=-fno-dse -fno-tree-dse",) if "amx_tile" in cpu_flags() else ()
+
 PEERS = {
     "prefixd": (Prefixd(), ("bf16", "q8_0", "q4_0")),
     "llama.cpp": (Source("llama-cpp-python==0.3.36",
                          "832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e",
-                         "vendor/llama.cpp", ("-DLLAMA_USE_PREBUILT_UI=OFF", "-DLLAMA_OPENSSL=OFF")),
+                         "vendor/llama.cpp",
+                         ("-DLLAMA_USE_PREBUILT_UI=OFF", "-DLLAMA_OPENSSL=OFF", *KEEP_TILE_SHAPES)),
                   ("bf16", "q8_0", "q4_0")),
     # Without the attention kernels of KV types that are not measured: they take most of the compilation.
     "ik_llama.cpp": (Source("ik-llama-cpp-python==0.1.5",

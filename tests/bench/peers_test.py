@@ -189,6 +189,8 @@ class Rounds(unittest.TestCase):
             measure.run_program([sys.executable, "-c", "import time; time.sleep(60)"], 0.2)
         with self.assertRaisesRegex(peers.Failed, "exit code 3: no such"):
             measure.run_program([sys.executable, "-c", "import sys; print('no such'); sys.exit(3)"], 60)
+        with self.assertRaisesRegex(peers.Failed, r"^[^/]+: ended by SIGILL"):
+            measure.run_program([sys.executable, "-c", "import os; os.kill(os.getpid(), 4)"], 60)
 
 
 class Figures(unittest.TestCase):
