@@ -11,6 +11,7 @@
 #include <thread>
 
 #include "base/usable_cpus.h"
+#include "kernels/cpu/amx.h"
 #include "kernels/host_memory.h"
 
 namespace prefixd::bench {
@@ -154,6 +155,7 @@ Machine DescribeMachine() {
       {"avx512bw", __builtin_cpu_supports("avx512bw")},
       {"avx512vnni", __builtin_cpu_supports("avx512vnni")},
       {"avx512bf16", __builtin_cpu_supports("avx512bf16")},
+      {"amxint8", cpu::AmxRunsHere()},
   };
   for (const auto& [name, here] : features) {
     if (here) machine.features.push_back(name);

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/usable_cpus.h"
+#include "kernels/cpu/amx.h"
 #include "kernels/cpu/cpu_operations.h"
 #include "kernels/cpu/dots_probe.h"
 #include "kernels/cuda/cuda_backend.h"
@@ -58,6 +59,7 @@ Obstacles OfAvx512Bf16() {
 
 // Of AVX-512, for products of quantised weights: the backends that have it use it where it is there.
 const cpu::QuantOps& QuantOpsOfAvx512() {
+  if (cpu::AmxRunsHere()) return cpu::AmxQuantOps();
   return __builtin_cpu_supports("avx512vnni") ? cpu::Avx512VnniQuantOps() : cpu::Avx512QuantOps();
 }
 

@@ -6,10 +6,13 @@
 #include "kernels/numerics.h"
 #include "kernels/cpu/at_once.inl.h"
 #include "kernels/cpu/quant_runs.inl.h"
+#include "kernels/cpu/quant_job.inl.h"
 #include "kernels/cpu/quant_sums.inl.h"
 #include "kernels/cpu/quant.inl.h"
 #include "kernels/cpu/quant_shorts.inl.h"
 #include "kernels/cpu/quant_bytes.inl.h"
+#include "kernels/cpu/quant_span.inl.h"
+#include "kernels/cpu/quant_groups.inl.h"
 #include "kernels/cpu/quant_many.inl.h"
 #include "kernels/cpu/quant_pack.inl.h"
 // clang-format on

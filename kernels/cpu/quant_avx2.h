@@ -22,6 +22,8 @@ constexpr int kSpanPanels = 1;      // panels that are unpacked together
 constexpr int kFewGroups = 2;       // groups of rows for which no panels are unpacked
 constexpr bool kUnsignedX = false;  // x is packed as it is
 constexpr bool kShortX = true;      // but as shorts for many rows and weights of 8 bits
+constexpr bool kRowsOfX = false;    // and not as rows
+constexpr int kPartRuns = 16;       // that are unpacked at once: they, and the x of a group, fit into L1
 
 using Outputs = __m256;  // a number of each output
 

@@ -5,6 +5,7 @@
 #include "kernels/cpu/quant_ops.h"
 #include "kernels/numerics.h"
 #include "kernels/cpu/quant_runs.inl.h"
+#include "kernels/cpu/quant_job.inl.h"
 #include "kernels/cpu/quant_sums.inl.h"
 #include "kernels/cpu/quant.inl.h"
 #include "kernels/cpu/quant_pack.inl.h"

@@ -1,6 +1,6 @@
-// Vectors of 16 outputs, and the exact sums of a run (numerics rule 9), for AVX-512 (F, BW, VL, DQ), and
-// for AVX-512 with VNNI where PREFIXD_VNNI is defined. The names are those of quant_avx2.h, which documents
-// them. Pure functions; any thread.
+// Vectors of 16 outputs, and the exact sums of a run (numerics rule 9), for AVX-512 (F, BW, VL, DQ), for
+// AVX-512 with VNNI where PREFIXD_VNNI is defined, and for AMX beside it where PREFIXD_AMX is, too. The names
+// are those of quant_avx2.h, which documents them. Pure functions; any thread.
 #pragma once
 
 #include <immintrin.h>
@@ -10,7 +10,9 @@
 
 #include "kernels/kv_layout.h"
 
-#ifdef PREFIXD_VNNI
+#if defined PREFIXD_AMX
+#define PREFIXD_ISA avx512_amx
+#elif defined PREFIXD_VNNI
 #define PREFIXD_ISA avx512_vnni
 #else
 #define PREFIXD_ISA avx512
@@ -22,11 +24,13 @@ namespace prefixd::PREFIXD_ISA {
 
 constexpr int kQuantLanes = 16;
 constexpr int kQuantInTile = 12;  // with their sums as f32 they take 24 of the 32 registers
-constexpr int kFewGroups = 8;     // groups of rows for which no panels are unpacked
-#ifdef PREFIXD_VNNI
-constexpr int kQuantTileRows = 6, kSpanPanels = 2;
+// kFewGroups: groups of rows for which no panels are unpacked. kPartRuns: as for AVX2.
+#if defined PREFIXD_AMX
+constexpr int kQuantTileRows = 12, kSpanPanels = 2, kFewGroups = 4, kPartRuns = 24;
+#elif defined PREFIXD_VNNI
+constexpr int kQuantTileRows = 6, kSpanPanels = 2, kFewGroups = 8, kPartRuns = 16;
 #else
-constexpr int kQuantTileRows = 12;
+constexpr int kQuantTileRows = 12, kFewGroups = 8;
 #endif
 
 using Outputs = __m512;
@@ -94,7 +98,12 @@ PREFIXD_INLINE void InOrder(Ints& /*sum*/) {}
 
 #ifdef PREFIXD_VNNI
 
-constexpr bool kUnsignedX = true, kShortX = false;
+#ifdef PREFIXD_AMX
+constexpr bool kUnsignedX = false, kRowsOfX = true;
+#else
+constexpr bool kUnsignedX = true, kRowsOfX = false;
+#endif
+constexpr bool kShortX = false;
 
 // A sum of 32 bits. dpbusd adds 4 products of unsigned and signed bytes to it, and does not saturate.
 constexpr int StepsOfPart(int /*largest*/) { return kQuantBlock / 4; }
@@ -134,7 +143,7 @@ struct Q8Sums {
 
 #else
 
-constexpr bool kUnsignedX = false, kShortX = false;
+constexpr bool kUnsignedX = false, kShortX = false, kRowsOfX = false;
 
 // As for AVX2.
 constexpr int StepsOfPart(int largest) {

@@ -90,9 +90,9 @@ struct QuantOps {
   void (*gemm)(const QuantJob& job, int first_panel, int end_panel, int first_group, int end_group);
   // Quantises x[count][blocks * 32] and packs it as one group of QuantJob::x, whose job has `rows` rows, for
   // weights of `kind`. For each run: [count] scales, [SumsOfX][count] sums, and the integers [8][count][4],
-  // to which an instruction set may add 128, or which it may have as i16: [8][2][count][2], the first and
-  // third of four before the second and fourth. The sums are the T of rule 9 as f32 if the kind has an
-  // offset, else those of each half as i16.
+  // to which an instruction set may add 128, or which it may have as rows, [count][32], or as i16:
+  // [8][2][count][2], the first and third of four before the second and fourth. The sums are the T of rule 9
+  // as f32 if the kind has an offset, else those of each half as i16.
   void (*pack_rows)(WeightFormat::Kind kind, const float* x, int count, int rows, int blocks,
                     std::byte* packed);
   // The bytes of a run of a row that pack_rows packs for such a job; fewer than those of its floats.
@@ -102,5 +102,6 @@ struct QuantOps {
 const QuantOps& Avx2QuantOps();
 const QuantOps& Avx512QuantOps();
 const QuantOps& Avx512VnniQuantOps();
+const QuantOps& AmxQuantOps();  // where AmxRunsHere (amx.h)
 
 }  // namespace prefixd::cpu

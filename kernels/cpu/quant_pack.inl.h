@@ -1,5 +1,5 @@
 // Quantises activations (numerics::QuantizeBlock) and packs them as QuantJob::x. Included after
-// quant.inl.h. Pure functions; any thread.
+// quant_job.inl.h. Pure functions; any thread.
 
 namespace prefixd::PREFIXD_ISA {
 
@@ -53,12 +53,12 @@ PREFIXD_INLINE HalfSums SumHalves(__m256i integers) {
            static_cast<int16_t>(_mm_cvtsi128_si32(_mm256_extracti128_si256(halves, 1)))}};
 }
 
-PREFIXD_INLINE bool PacksShorts(const QuantKind& of, int rows) {
+PREFIXD_INLINE bool PacksShorts(const QuantFacts& of, int rows) {
   return kShortX && rows > kFewRows && of.wide;
 }
 
 size_t QuantRowBlockBytes(WeightFormat::Kind kind, int rows) {
-  const QuantKind of = KindOf(kind);
+  const QuantFacts of = FactsOf(kind);
   return of.row_block_bytes[PacksShorts(of, rows) ? 1 : 0];
 }
 
@@ -71,7 +71,7 @@ PREFIXD_INLINE void WriteSteps(__m256i steps, std::byte* to, size_t apart) {
 
 void QuantPackRows(WeightFormat::Kind kind, const float* x, int count, int rows, int blocks,
                    std::byte* packed) {
-  const QuantKind of = KindOf(kind);
+  const QuantFacts of = FactsOf(kind);
   const bool is_unsigned = kUnsignedX && (rows > kFewRows || of.wide), is_short = PacksShorts(of, rows);
   const __m256i sign_bits = _mm256_set1_epi8(is_unsigned ? -128 : 0);
   const size_t group = static_cast<size_t>(count), head = 4 * (1 + static_cast<size_t>(of.sums_of_x));
@@ -91,8 +91,10 @@ void QuantPackRows(WeightFormat::Kind kind, const float* x, int count, int rows,
       } else {
         __builtin_memcpy(to + 4 * (group + r), sums.of, 4);
       }
-      std::byte* const integers = to + head * group + 4 * r;
-      if (is_short) {
+      std::byte* const integers = to + head * group + (kRowsOfX ? kQuantBlock : 4) * r;
+      if (kRowsOfX) {
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(integers), block.integers);
+      } else if (is_short) {
         const __m256i even = _mm256_srai_epi16(_mm256_slli_epi16(block.integers, 8), 8);
         WriteSteps(even, integers, 2 * step);
         WriteSteps(_mm256_srai_epi16(block.integers, 8), integers + step, 2 * step);

@@ -1,5 +1,6 @@
-// Weights unpacked for many rows, for instructions that multiply unsigned x by signed bytes (kUnsignedX).
-// Included after quant.inl.h and before quant_many.inl.h. Pure functions; any thread.
+// Weights unpacked for many rows, for instructions that multiply signed bytes by x, which may have to be
+// unsigned (kUnsignedX). Included after quant_sums.inl.h and before quant_span.inl.h. Pure functions; any
+// thread.
 
 namespace prefixd::PREFIXD_ISA {
 
@@ -28,27 +29,46 @@ constexpr int LargestProduct() {
 constexpr float kIntegerBase = 0x1.8p+23f;
 constexpr int32_t kIntegerBaseBits = 0x4B400000;
 
+// What the sums of a vector start with where x is unsigned: 128 times less than the sum of the integers,
+// because x is 128 too large. Those of formats with factors of halves start at the bits of kIntegerBase, so
+// that they become those of kIntegerBase + S. One fma of that by D and `less` is D S, rounded once: D has few
+// bits, and its product with kIntegerBase is exact.
+template <typename F, bool kUnsigned = kUnsignedX>
+struct SumStarts {
+  Ints start[F::kParts];
+  Outputs less[F::kParts];
+  PREFIXD_MEMBER void Begin(int part, Outputs scale) {
+    less[part] = MulOutputs(scale, SpreadFloat(-kIntegerBase));
+    start[part] = F::kByHalf ? SpreadInt(kIntegerBaseBits) : ZeroInts();
+  }
+  PREFIXD_MEMBER void Subtract(int part, Ints step) {
+    start[part] = SubInts(start[part], ShiftInts<7>(SumOfBytes(step)));
+  }
+};
+template <typename F>
+struct SumStarts<F, false> {
+  PREFIXD_MEMBER void Begin(int /*part*/, Outputs /*scale*/) {}
+  PREFIXD_MEMBER void Subtract(int /*part*/, Ints /*step*/) {}
+};
+
 // What an unpacked run has for the outputs of a vector, beside its integers.
 //
 // Integer factors are in the integers: these are c q. Those of q3_k are within -124 .. 128, so that they are
-// -c q, and the scale is -d. The sums of formats with factors of halves begin with the bits of kIntegerBase,
-// so that they become those of kIntegerBase + S. One fma of that by D and `less` is D S, rounded once: D has
-// few bits, and its product with kIntegerBase is exact.
+// -c q, and the scale is -d.
 //
 // All this may change the sign of a product that is 0, and no other bit. The sign changes no bit of a chain:
 // it starts with +0, and no sum of it is -0.
 template <typename F>
-struct UnpackedTerms {
+struct UnpackedTerms : SumStarts<F> {
   static constexpr int kMost = LargestProduct<F, 1>(), kLeast = -LargestProduct<F, -1>();
   static constexpr bool kNegates = F::kIntegerFactors && kMost > 127;
   static_assert(!F::kIntegerFactors || (kNegates ? kMost <= 128 && kLeast >= -127 : kLeast >= -128));
-  Ints start[F::kParts];  // of the sums, less what x + 128 instead of x adds
-  Outputs scale[F::kParts], less[F::kParts];
-  Outputs offset[F::kSumsOfX];
+  Outputs scale[F::kParts];
+  Outputs offset[F::kOffset ? F::kSumsOfX : 1];
 };
 
-// The same run of kPanels panels, unpacked for the many rows that it multiplies, whose x is unsigned
-// (kUnsignedX): the integers that the codes stand for, as signed bytes, and the rest as the loops take it.
+// The same run of kPanels panels, unpacked for the many rows that it multiplies: the integers that the codes
+// stand for, as signed bytes, and the rest as the loops take it.
 template <typename F, int kPanels>
 struct UnpackedRun {
   using Format = F;
@@ -74,12 +94,11 @@ struct UnpackedRun {
       const int vector = panel * kQuantPanelVectors + v;
       using To = UnpackedTerms<F>;
       To& to = terms[vector];
-      for (int half = 0; half < F::kSumsOfX; ++half) to.offset[half] = stored.Offset(0, half);
+      for (int half = 0; F::kOffset && half < F::kSumsOfX; ++half) to.offset[half] = stored.Offset(0, half);
       for (int part = 0; part < F::kParts; ++part) {
         const Outputs scale = stored.Scale(0, part);
         to.scale[part] = To::kNegates ? SubOutputs(ZeroOutputs(), scale) : scale;
-        to.less[part] = MulOutputs(to.scale[part], SpreadFloat(-kIntegerBase));
-        to.start[part] = F::kByHalf ? SpreadInt(kIntegerBaseBits) : ZeroInts();
+        to.Begin(part, to.scale[part]);
       }
       SetCodes<0>(vector, stored, factors);
     }
@@ -95,8 +114,7 @@ struct UnpackedRun {
         const Ints factor = factors.c[kStep / (kQuantSteps / 2)];
         step = TimesFactor(step, UnpackedTerms<F>::kNegates ? SubInts(ZeroInts(), factor) : factor);
       }
-      Ints& start = terms[vector].start[kStep / F::kPartSteps];
-      start = SubInts(start, ShiftInts<7>(SumOfBytes(step)));
+      terms[vector].Subtract(kStep / F::kPartSteps, step);
       StoreWeights(codes[kStep] + 4 * vector * kQuantLanes, step);
       SetCodes<kStep + 1>(vector, stored, factors);
     }

@@ -1,5 +1,6 @@
 // Compares products of quantised weights with ref, bit for bit: those of the fast backends, and those of
 // every table of kernels that this machine can run.
+#include "kernels/cpu/amx.h"
 #include "kernels/cpu/quant_matrix.h"
 #include "kernels/cpu/quant_ops.h"
 #include "kernels/quant_format.h"
@@ -319,7 +320,7 @@ TEST_P(QuantTables, EqualRef) {
   const auto ref = MakeOperations("ref", 1);
   Prng prng(17);
   for (const WeightFormat format : kQuantised) {
-    for (const int rows : {1, 2, 5, 6, 7, 12, 13, 31, 49, 52, 60}) {
+    for (const int rows : {1, 2, 5, 6, 7, 12, 13, 31, 48, 49, 52, 60}) {
       for (const int outputs : {1, 8, 17, 48}) {
         CompareTable(ops, *ref, prng, format, rows, outputs, Fitting(format, 160));
         if (HasFatalFailure()) return;
@@ -351,6 +352,7 @@ constexpr Table kTables[] = {
     {"avx512_vnni",
      [] { return bool{__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vnni")}; },
      cpu::Avx512VnniQuantOps},
+    {"amx", cpu::AmxRunsHere, cpu::AmxQuantOps},
 };
 INSTANTIATE_TEST_SUITE_P(Cpu, QuantTables, testing::ValuesIn(kTables),
                          [](const auto& info) { return std::string(info.param.name); });
