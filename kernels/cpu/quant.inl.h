@@ -10,6 +10,7 @@ namespace prefixd::PREFIXD_ISA {
 // few of its reads in flight. They come to L2, because more reads of L2 than of L1 can be in flight. Later
 // passes find the panel in the caches.
 constexpr size_t kPrefetchBytes = 8192;
+
 // Computes a group of kRows rows by kVectors vectors of a panel, from vector `first_vector` on.
 // `first_pass`: nothing has read these weights before.
 template <typename F, int kRows, int kVectors>

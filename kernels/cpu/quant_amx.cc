@@ -15,7 +15,7 @@
 #include "kernels/cpu/quant_tiles.inl.h"
 // clang-format on
 
-namespace prefixd::avx512_amx {
+namespace prefixd::amx {
 
 // Multiplies few rows, which are packed for VNNI: a group here is two groups there, one after the other.
 void QuantGemm(const QuantJob& job, int first_panel, int end_panel, int first_group, int end_group) {
@@ -25,14 +25,14 @@ void QuantGemm(const QuantJob& job, int first_panel, int end_panel, int first_gr
   vnni.gemm(job, first_panel, end_panel, first_group * each, end < groups ? end : groups);
 }
 
-}  // namespace prefixd::avx512_amx
+}  // namespace prefixd::amx
 
 // clang-format off
 #include "kernels/cpu/quant_many.inl.h"
 #include "kernels/cpu/quant_pack.inl.h"
 // clang-format on
 
-namespace prefixd::avx512_amx {
+namespace prefixd::amx {
 
 void Gemm(const QuantJob& job, int first_panel, int end_panel, int first_group, int end_group) {
   QuantGemmOfMany(job, first_panel, end_panel, first_group, end_group);
@@ -52,16 +52,16 @@ void PackRows(WeightFormat::Kind kind, const float* x, int count, int rows, int 
   }
 }
 
-}  // namespace prefixd::avx512_amx
+}  // namespace prefixd::amx
 
 namespace prefixd::cpu {
 
 const QuantOps& AmxQuantOps() {
-  static constexpr QuantOps kOps = {.tile_rows = avx512_amx::kQuantTileRows,
-                                    .panels_together = avx512_amx::kSpanPanels,
-                                    .gemm = avx512_amx::Gemm,
-                                    .pack_rows = avx512_amx::PackRows,
-                                    .row_block_bytes = avx512_amx::QuantRowBlockBytes};
+  static constexpr QuantOps kOps = {.tile_rows = amx::kQuantTileRows,
+                                    .panels_together = amx::kSpanPanels,
+                                    .gemm = amx::Gemm,
+                                    .pack_rows = amx::PackRows,
+                                    .row_block_bytes = amx::QuantRowBlockBytes};
   return kOps;
 }
 

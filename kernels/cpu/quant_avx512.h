@@ -11,7 +11,7 @@
 #include "kernels/kv_layout.h"
 
 #if defined PREFIXD_AMX
-#define PREFIXD_ISA avx512_amx
+#define PREFIXD_ISA amx
 #elif defined PREFIXD_VNNI
 #define PREFIXD_ISA avx512_vnni
 #else
